@@ -1,0 +1,41 @@
+"""The `etchline` command: its subcommands and its version."""
+
+from typing import Annotated
+
+import typer
+
+from etchline import __version__
+from etchline.cli import dataset, evaluate, segment, synth
+
+app = typer.Typer(
+    name="etchline",
+    help="Metal lines from SEM images of chips, judged by electrically significant differences.",
+    epilog="Example: etchline segment scan.tif --out lines --bundle classical",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("synth", epilog=synth.EXAMPLE)(synth.synth)
+app.add_typer(dataset.app, name="dataset")
+app.command("segment", epilog=segment.EXAMPLE)(segment.segment)
+app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"etchline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Metal lines from SEM images of chips, judged by electrically significant differences."""
+
+
+def main() -> None:
+    """Runs the command; the entry point of the `etchline` script."""
+    app()

@@ -1,0 +1,75 @@
+"""What all commands share: exit codes, the `--json` and `--debug` options, progress on stderr."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from etchline.errors import EtchlineError
+
+INTERRUPTED = 130
+FAILED = 3
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one machine-readable result on stdout.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+T = TypeVar("T")
+
+
+def stderr() -> Console:
+    """A console on the present stderr: log lines and progress, never results."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def stdout() -> Console:
+    """A console on the present stdout: tables and texts that are the result."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def exit_codes(debug: bool) -> Iterator[None]:
+    """Turns errors inside the block into one clear line on stderr and the exit code of the contract.
+
+    2 bad input, 3 anything else, 130 interrupted. With `debug` the traceback comes first.
+    """
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt:
+        stderr().print("interrupted; finished files stay, run the same command again to go on")
+        raise typer.Exit(INTERRUPTED) from None
+    except EtchlineError as error:
+        _report(str(error), debug)
+        raise typer.Exit(error.exit_code) from None
+    except Exception as error:
+        _report(f"internal error: {type(error).__name__}: {error} (--debug shows where)", debug)
+        raise typer.Exit(FAILED) from None
+
+
+def _report(line: str, debug: bool) -> None:
+    console = stderr()
+    if debug:
+        console.print_exception()
+    console.print(f"error: {line}", markup=False)
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401  (anything json can write)
+    """Prints `value` as indented JSON on stdout; NaN and infinities are refused, as JSON has none."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def progress(items: Iterable[T], label: str, total: int) -> Iterator[T]:
+    """Yields `items` behind a progress bar on stderr (silent where stderr is no terminal)."""
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = stderr()
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        for item in items:
+            yield item
+            bar.advance(task)

@@ -1,0 +1,54 @@
+"""The error tree. Every message names the file, the value and the remedy.
+
+    EtchlineError
+    ├── InputError            something the user gave is wrong: exit code 2
+    │   ├── ImageError        an image or mask that cannot be used
+    │   ├── LayoutError       an SVG, GDSII or OASIS layout that cannot be used
+    │   ├── DatasetError      a dataset folder, its manifest or its files
+    │   ├── PairingError      predictions and truths that do not belong together
+    │   └── SettingsError     an option or a settings file out of its range
+    ├── OutputError           a result that cannot be written: exit code 3
+    └── MissingPackageError   an optional package that is not installed: exit code 3
+
+Foreign errors (Pillow, tifffile, gdstk, pydantic) are translated where they enter, `raise ... from error`.
+"""
+
+
+class EtchlineError(Exception):
+    """Base of all errors that etchline raises on purpose."""
+
+    exit_code = 3
+
+
+class InputError(EtchlineError):
+    """Something the user gave cannot be used."""
+
+    exit_code = 2
+
+
+class ImageError(InputError):
+    """An image or mask cannot be read, or breaks a stated limit."""
+
+
+class LayoutError(InputError):
+    """A layout file cannot be read, or breaks a stated limit."""
+
+
+class DatasetError(InputError):
+    """A dataset folder, its manifest or one of its files is wrong."""
+
+
+class PairingError(InputError):
+    """Predictions and truths do not belong together."""
+
+
+class SettingsError(InputError):
+    """An option or a settings file holds a value out of its range."""
+
+
+class OutputError(EtchlineError):
+    """A result cannot be written."""
+
+
+class MissingPackageError(EtchlineError):
+    """An optional package is not installed; the message gives the install command."""
