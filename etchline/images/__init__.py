@@ -1,1 +1,27 @@
-"""images"""
+"""Images: every format to one form, windows, masks, microscope metadata, atomic writers."""
+
+from etchline.images.formats import IMAGE_SUFFIXES, MAX_PIXELS, is_image_path
+from etchline.images.masks import binarise, read_mask
+from etchline.images.reading import SemImage, image_size, open_image, read_image
+from etchline.images.source import ArraySource, GreyArray, ImageMetadata, RowSink, WindowSource
+from etchline.images.writing import encode_png, open_sink, write_image
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "ArraySource",
+    "GreyArray",
+    "ImageMetadata",
+    "RowSink",
+    "SemImage",
+    "WindowSource",
+    "binarise",
+    "encode_png",
+    "image_size",
+    "is_image_path",
+    "open_image",
+    "open_sink",
+    "read_image",
+    "read_mask",
+    "write_image",
+]
