@@ -201,9 +201,24 @@ def test_an_empty_file_and_an_empty_layer_are_refused(tmp_path):
     with pytest.raises(LayoutError, match="the file has layers none"):
         read_layout(write(tmp_path / "a.gds", found), pixel_size_nm=10)
     found, top = library()
-    top.add(gdstk.FlexPath([(0, 0), (1, 0)], 0, simple_path=True))
+    top.add(gdstk.FlexPath([(0, 0), (0, 0)], 0.1, simple_path=True))
     with pytest.raises(LayoutError, match="layer 0/0 holds no polygon"):
         read_layout(write(tmp_path / "b.gds", found), pixel_size_nm=10)
+
+
+def test_a_file_that_kills_the_reader_is_refused(tmp_path, monkeypatch):
+    found, top = library()
+    top.add(gdstk.rectangle((0, 0), (1, 1)))
+    path = write(tmp_path / "a.gds", found)
+    killer = tmp_path / "killer.py"
+    monkeypatch.setattr("etchline.layouts.streams.flatten.__file__", str(killer))
+    killer.write_text("import os, sys; sys.stderr.write('oops\\n'); sys.stderr.flush(); os.abort()")
+    with pytest.raises(LayoutError, match=r"damaged, reading it ended with code -6 \(oops\)"):
+        read_layout(path, pixel_size_nm=10)
+    killer.write_text("import time; time.sleep(60)")
+    monkeypatch.setattr("etchline.layouts.streams.MAX_SECONDS", 0.2)
+    with pytest.raises(LayoutError, match=r"not read after 0\.2 s"):
+        read_layout(path, pixel_size_nm=10)
 
 
 @pytest.mark.real_data
