@@ -1,6 +1,7 @@
 """Images of every format in one form: uint8 or uint16 grey, (H, W), with what the microscope wrote."""
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,11 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from etchline.errors import ImageError
+from etchline.images.bmp import BmpSamples, bmp_layout
+from etchline.images.databar import find_field_rows
 from etchline.images.formats import check_limit, image_format, pixel_limit
+from etchline.images.metadata import microscope_notes
 from etchline.images.raster import RasterSamples
 from etchline.images.samples import LinearMap, Samples, fit_linear_map, is_final
 from etchline.images.source import GreyArray, ImageMetadata
 from etchline.images.tiff import TiffSamples
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,16 +45,38 @@ class SemImage:
 
 
 class FileSource:
-    """A `WindowSource` over a file; use `open_image`."""
+    """A `WindowSource` over a file; use `open_image`.
 
-    def __init__(self, path: Path, samples: Samples, metadata: ImageMetadata) -> None:
+    Args:
+        path: the file, for messages and for the side-car.
+        samples: its samples.
+    """
+
+    def __init__(self, path: Path, samples: Samples) -> None:
         self._path = path
         self._samples = samples
         self._map: LinearMap | None = None
-        self._map_lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._field_rows: tuple[int, int] | None = None
         self.height, self.width = samples.height, samples.width
-        self.metadata = metadata
-        self.field_rows = (0, self.height)
+        tags = samples.private_tags() if isinstance(samples, TiffSamples) else {}
+        notes = microscope_notes(path, tags, self.height, self.width)
+        self.metadata = notes.metadata
+        turned = isinstance(samples, TiffSamples) and samples.is_turned
+        if notes.field_height is not None and not turned:
+            self._field_rows = (0, notes.field_height)
+
+    @property
+    def field_rows(self) -> tuple[int, int]:
+        """See `WindowSource.field_rows`; found at the first use where no metadata tells.
+
+        Raises:
+            ImageError: the rows that must be looked at are damaged.
+        """
+        with self._lock:
+            if self._field_rows is None:
+                self._field_rows = find_field_rows(self.read, self.height, self.width)
+            return self._field_rows
 
     def read(self, top: int, bottom: int, left: int = 0, right: int | None = None) -> GreyArray:
         """See `WindowSource.read`.
@@ -66,7 +94,7 @@ class FileSource:
         return samples_hw if is_final(samples_hw) else self._linear_map()(samples_hw)
 
     def _linear_map(self) -> LinearMap:
-        with self._map_lock:
+        with self._lock:
             if self._map is None:
                 self._map = fit_linear_map(self._path, self._samples)
             return self._map
@@ -75,6 +103,9 @@ class FileSource:
 @contextlib.contextmanager
 def open_image(path: Path, *, max_pixels: int | None = None) -> Iterator[FileSource]:
     """Yields a `WindowSource` over `path`, open as long as the block.
+
+    Tiled and striped TIFF and uncompressed BMP are read window by window at any size; other formats are
+    decoded whole at the first read. Of a TIFF with several pages the first is taken, and a warning is logged.
 
     Args:
         path: PNG, JPEG, BMP or TIFF (by content, not by suffix).
@@ -85,7 +116,9 @@ def open_image(path: Path, *, max_pixels: int | None = None) -> Iterator[FileSou
     """
     samples = open_samples(path, pixel_limit(max_pixels))
     try:
-        yield FileSource(path, samples, ImageMetadata())
+        if isinstance(samples, TiffSamples) and samples.further_pages():
+            logger.warning("%s: has several pages; the first is used", path)
+        yield FileSource(path, samples)
     finally:
         samples.close()
 
@@ -99,7 +132,8 @@ def open_samples(path: Path, max_pixels: int) -> Samples:
     kind = image_format(path)
     if kind == "tiff":
         return TiffSamples(path, max_pixels)
-    return RasterSamples(path, kind, max_pixels)
+    layout = bmp_layout(path) if kind == "bmp" else None
+    return BmpSamples(path, layout) if layout else RasterSamples(path, kind, max_pixels)
 
 
 def read_image(path: Path, *, max_pixels: int | None = None) -> SemImage:

@@ -50,7 +50,7 @@ def luma(samples_hwc: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """
     red, green, blue = (samples_hwc[..., channel] for channel in range(3))
     if samples_hwc.dtype in (np.uint8, np.uint16):
-        total: npt.NDArray[np.uint32] = red * _RED + green * _GREEN + blue * _BLUE + _HALF
+        total: npt.NDArray[Any] = red * _RED + green * _GREEN + blue * _BLUE + _HALF
         grey: npt.NDArray[Any] = (total >> np.uint32(16)).astype(samples_hwc.dtype)
         return grey
     base = green.astype(np.float64)
@@ -99,10 +99,14 @@ class LinearMap:
 
     def __call__(self, values_hw: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
         """uint16, (H, W), rounded."""
+        mapped_hw = np.zeros(values_hw.shape, np.uint16)
         if self.high <= self.low:
-            return np.zeros(values_hw.shape, np.uint16)
-        scaled = (values_hw.astype(np.float64) - self.low) / (self.high - self.low)
-        return np.rint(scaled * 65535.0).astype(np.uint16)
+            return mapped_hw
+        step = band_rows(values_hw.shape[1])
+        for top in range(0, values_hw.shape[0], step):
+            scaled = (values_hw[top : top + step].astype(np.float64) - self.low) / (self.high - self.low)
+            mapped_hw[top : top + step] = np.rint(scaled * 65535.0)
+        return mapped_hw
 
 
 def fit_linear_map(path: Path, samples: Samples) -> LinearMap:

@@ -28,19 +28,27 @@ class ImageMetadata:
 
 @runtime_checkable
 class WindowSource(Protocol):
-    """A grey image that can be read window by window.
+    """A grey image that can be read window by window."""
 
-    Attributes:
-        height: rows of the whole file, data bar included, so that coordinates are the file's own.
-        width: columns.
-        field_rows: rows [first, last) that hold the specimen; the rest is the microscope's data bar.
-        metadata: what the microscope wrote.
-    """
+    @property
+    def height(self) -> int:
+        """Rows of the whole file, data bar included, so that coordinates are the file's own."""
+        ...
 
-    height: int
-    width: int
-    field_rows: tuple[int, int]
-    metadata: ImageMetadata
+    @property
+    def width(self) -> int:
+        """Columns."""
+        ...
+
+    @property
+    def field_rows(self) -> tuple[int, int]:
+        """Rows [first, last) that hold the specimen; the rest is the microscope's data bar."""
+        ...
+
+    @property
+    def metadata(self) -> ImageMetadata:
+        """What the microscope wrote."""
+        ...
 
     def read(self, top: int, bottom: int, left: int = 0, right: int | None = None) -> GreyArray:
         """Pixels of rows [top, bottom) and columns [left, right): uint8 or uint16, (rows, columns).

@@ -1,7 +1,7 @@
 """The first page of a TIFF, strip by strip or tile by tile."""
 
-import logging
 import math
+import struct
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -15,10 +15,10 @@ from etchline.images.formats import check_limit, check_size, decoding, silence
 from etchline.images.samples import apply_orientation
 from etchline.images.tiff_layout import check_jpeg_segment, check_segment, segment_to_grey, tiff_layout
 
-logger = logging.getLogger(__name__)
-
 CACHE_BYTES = 64 * 2**20
 """Decoded segments that are kept, so that overlapping windows do not decode twice."""
+
+_MICROSCOPE_TAGS = (270, 34118, 34680, 34682)  # ImageDescription, CZ_SEM, FEI_SFEG, FEI_HELIOS
 
 
 class TiffSamples:
@@ -46,7 +46,8 @@ class TiffSamples:
             self.tif = tifffile.TiffFile(path)
         try:
             with decoding(path), silence():
-                self.page = self._first_page()
+                self.page = self.tif.pages.first
+                check_size(path, self.page.imagelength, self.page.imagewidth)
                 self._layout = tiff_layout(path, self.page, max_pixels)
         except BaseException:
             self.tif.close()
@@ -70,12 +71,23 @@ class TiffSamples:
         """See `Samples.close`."""
         self.tif.close()
 
-    def _first_page(self) -> tifffile.TiffPage:
-        page = self.tif.pages.first
-        check_size(self._path, page.imagelength, page.imagewidth)
-        if self.tif.pages.next_page_offset:
-            logger.info("%s: has more than one page; the first is used", self._path)
-        return page
+    @property
+    def is_turned(self) -> bool:
+        """Whether the picture is shown in another orientation than it is stored in."""
+        return self._layout.orientation != 1
+
+    def private_tags(self) -> dict[int, Any]:
+        """Values of the tags that microscopes write, by number."""
+        with decoding(self._path), silence():
+            return {number: self.page.tags.valueof(number) for number in _MICROSCOPE_TAGS}
+
+    def further_pages(self) -> bool:
+        """Whether a second picture of full resolution follows (thumbnails do not count)."""
+        with silence():
+            try:
+                return len(self.tif.pages) > 1 and not self.tif.pages[1].is_reduced
+            except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError, struct.error):
+                return False  # a damaged chain of pages behind the one that is read
 
     def _window(self, top: int, bottom: int, left: int, right: int) -> npt.NDArray[Any]:
         layout = self._layout
