@@ -1,1 +1,29 @@
-"""datasets"""
+"""Datasets: images with masks in a folder, their manifest, splits, checks, import and contact sheets."""
+
+from etchline.datasets.manifest import (
+    MANIFEST,
+    SPLITS,
+    Dataset,
+    Digests,
+    ImageEntry,
+    Split,
+    file_sha256,
+    load_dataset,
+    make_entry,
+    save_dataset,
+)
+from etchline.datasets.splits import split_entries
+
+__all__ = [
+    "MANIFEST",
+    "SPLITS",
+    "Dataset",
+    "Digests",
+    "ImageEntry",
+    "Split",
+    "file_sha256",
+    "load_dataset",
+    "make_entry",
+    "save_dataset",
+    "split_entries",
+]
