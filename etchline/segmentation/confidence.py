@@ -1,0 +1,135 @@
+"""How much a pixel and a cell can be trusted.
+
+Per pixel the margin to the threshold, |2p - 1|. Per cell a calibrated probability that no ESD error's witness
+pixels (open: the gap, short: the bridge, false positive or negative: the component) lie in it: a logistic
+function of the cell's features, fitted on validation cells by `benchmarks/calibrate_classical.py`.
+"""
+
+import functools
+import math
+from importlib import resources
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from scipy.optimize import minimize
+
+from etchline.errors import SettingsError
+from etchline.segmentation.cell_features import FEATURE_NAMES
+
+CALIBRATION_FILE = "classical_calibration.json"
+
+
+class CellCalibration(BaseModel):
+    """A logistic function from a cell's features to its confidence, and the limit that flags.
+
+    Attributes:
+        schema_version: of the file; "schema" there.
+        feature_names: the features in the order of `coefficients`.
+        coefficients: log-odds of an error per unit of each feature; never negative, so that a cell with more
+            fragile places is never trusted more.
+        intercept: log-odds of an error where all features are 0.
+        flag_below: cells of lower confidence are flagged.
+        fitted_on: what the numbers come from, for the reader.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Annotated[int, Field(alias="schema", ge=1, le=1)] = 1
+    feature_names: tuple[str, ...]
+    coefficients: tuple[Annotated[float, Field(ge=0.0, allow_inf_nan=False)], ...]
+    intercept: Annotated[float, Field(allow_inf_nan=False)]
+    flag_below: Annotated[float, Field(ge=0.0, le=1.0)]
+    fitted_on: str
+
+    @model_validator(mode="after")
+    def _names_match(self) -> "CellCalibration":
+        if self.feature_names != FEATURE_NAMES:
+            raise ValueError(f"feature_names must be {list(FEATURE_NAMES)}, got {list(self.feature_names)}")
+        if len(self.coefficients) != len(FEATURE_NAMES):
+            raise ValueError(f"{len(self.coefficients)} coefficients for {len(FEATURE_NAMES)} features")
+        return self
+
+    def confidence(self, values: tuple[float, ...]) -> float:
+        """Probability, 0 to 1, that no ESD error lies in a cell with these features."""
+        odds = self.intercept + math.fsum(
+            weight * value for weight, value in zip(self.coefficients, values, strict=True)
+        )
+        return 1.0 / (1.0 + math.exp(min(odds, 700.0)))  # exp overflows at 710
+
+
+def parse_calibration(text: str, origin: str) -> CellCalibration:
+    """A calibration from JSON.
+
+    Raises:
+        SettingsError: not JSON, an unknown or missing field, a number out of range, other features; the
+            message names `origin`.
+    """
+    try:
+        return CellCalibration.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise SettingsError(
+            f"{origin}: not a cell calibration ({where}: {first['msg']}); "
+            "write it with benchmarks/calibrate_classical.py"
+        ) from error
+
+
+@functools.cache
+def default_calibration() -> CellCalibration:
+    """The calibration of the classical segmenter that comes with the package."""
+    text = resources.files("etchline.segmentation").joinpath(CALIBRATION_FILE).read_text(encoding="utf-8")
+    return parse_calibration(text, CALIBRATION_FILE)
+
+
+def pixel_confidence(probability_hw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """|2p - 1| as uint8, same shape: 255 is certain, 1 is a coin's toss. Empty stays empty."""
+    margin = np.abs(probability_hw.astype(np.int16) * 2 - 255)
+    return margin.astype(np.uint8)
+
+
+def fit_calibration(
+    values_nf: npt.NDArray[np.float64],
+    has_error_n: npt.NDArray[np.bool_],
+    flag_below: float,
+    fitted_on: str,
+    ridge: float = 1.0,
+) -> CellCalibration:
+    """The calibration that makes the observed errors most likely (logistic regression, no negative weight).
+
+    Args:
+        values_nf: features of n cells, (n, f), as `CellFeatures.values`.
+        has_error_n: whether an ESD error's witness pixels lie in the cell, (n,).
+        flag_below: see `CellCalibration`.
+        fitted_on: see `CellCalibration`.
+        ridge: weight of the squared coefficients against the log-likelihood summed over cells; it keeps a
+            feature that occurs in a handful of cells from taking a huge weight.
+
+    Raises:
+        SettingsError: no cells, or all with or all without an error: nothing can be learnt.
+    """
+    target = has_error_n.astype(np.float64)
+    if target.size == 0 or target.min() == target.max():
+        raise SettingsError(
+            f"{target.size} cells, {int(target.sum())} with an error: calibration needs cells of both kinds"
+        )
+
+    def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        odds = weights[0] + values_nf @ weights[1:]
+        value = float(np.logaddexp(0.0, odds).sum() - target @ odds + 0.5 * ridge * weights[1:] @ weights[1:])
+        slope = 1.0 / (1.0 + np.exp(-np.clip(odds, -700.0, 700.0))) - target
+        gradient = np.concatenate(([slope.sum()], values_nf.T @ slope + ridge * weights[1:]))
+        return value, gradient
+
+    features = values_nf.shape[1]
+    bounds = [(None, None)] + [(0.0, None)] * features
+    found = minimize(loss, np.zeros(features + 1), jac=True, bounds=bounds, method="L-BFGS-B")
+    return CellCalibration(
+        feature_names=FEATURE_NAMES,
+        coefficients=tuple(round(float(weight), 4) for weight in found.x[1:]),
+        intercept=round(float(found.x[0]), 4),
+        flag_below=flag_below,
+        fitted_on=fitted_on,
+    )

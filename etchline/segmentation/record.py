@@ -1,0 +1,126 @@
+"""`<stem>.json`: what was done to an image, with what, and how far each cell can be trusted."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from etchline import storage
+
+FlagReason = Literal["low_confidence", "speckled", "saturated", "no_signal"]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageRecord(_Part):
+    """The input: `name` relative to what the user gave, and the rows [first, last) without the data bar."""
+
+    name: str
+    sha256: str
+    height: int
+    width: int
+    field_rows: tuple[int, int]
+    pixel_size_nm: float | None
+
+
+class BundleRecord(_Part):
+    """What segmented: its name and the sha256 of its settings."""
+
+    name: str
+    digest: str
+
+
+class NormalisationRecord(_Part):
+    """Grey levels in the image's own codes; see `normalise.Normalisation`."""
+
+    low: float
+    high: float
+    saturated_from: int | None
+    saturated_share: Share
+
+
+class CountsRecord(_Part):
+    """Totals over the field: 8-connected lines, share of metal, cells and flagged cells."""
+
+    lines: int
+    metal_share: Share
+    cells: int
+    flagged_cells: int
+
+
+class CellRecord(_Part):
+    """One cell: columns [x0, x1) and rows [y0, y1) of the file, y down; see `confidence.CellCalibration`."""
+
+    box_xyxy: tuple[int, int, int, int]
+    source: Literal["classical"]
+    confidence: Share
+    flagged: bool
+    reasons: tuple[FlagReason, ...]
+
+
+class OptionsRecord(_Part):
+    """What the user chose and the outputs depend on."""
+
+    contours: tuple[str, ...]
+    pixel_size_nm: float | None
+
+
+class SegmentRecord(_Part):
+    """The whole of `<stem>.json`. It is written last: where it stands, its outputs are complete.
+
+    Attributes:
+        schema_version: of the file; "schema" there.
+        image: the input.
+        bundle: what segmented.
+        versions: of etchline and the libraries that the pixels depend on.
+        options: what the user chose.
+        normalisation: grey levels of the whole field.
+        segmenter: the segmenter's own numbers for the whole field.
+        scale: factor by which the image was resampled; 1.0 is not at all.
+        counts: totals.
+        timings_s: seconds per stage.
+        cells: every cell, row by row; they tile the field.
+        outputs: file names beside the record.
+    """
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    image: ImageRecord
+    bundle: BundleRecord
+    versions: dict[str, str]
+    options: OptionsRecord
+    normalisation: NormalisationRecord
+    segmenter: dict[str, float]
+    scale: float
+    counts: CountsRecord
+    timings_s: dict[str, float]
+    cells: tuple[CellRecord, ...]
+    outputs: tuple[str, ...]
+
+
+def write_record(path: Path, record: SegmentRecord) -> None:
+    """Writes the record atomically.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    storage.write_text(path, record.model_dump_json(by_alias=True, indent=1) + "\n")
+
+
+def read_record(path: Path) -> SegmentRecord | None:
+    """The record at `path`; `None` where there is none that this version can read."""
+    try:
+        return SegmentRecord.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def settings_digest(settings: Mapping[str, object]) -> str:
+    """The sha256 of settings written as canonical JSON (sorted keys, no spaces)."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,277 @@
+"""Drives an image through a segmenter band by band: source in; mask, confidence and cells out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from etchline.errors import SettingsError
+from etchline.images.source import GreyArray, RowSink, WindowSource
+from etchline.segmentation.cell_features import THRESHOLD, CellFeatures, measure_cell
+from etchline.segmentation.confidence import CellCalibration, pixel_confidence
+from etchline.segmentation.line_count import LineCounter
+from etchline.segmentation.normalise import Normalisation, NormaliseSettings, bands, fit_normalisation
+from etchline.segmentation.overlay import Overlay, outline
+from etchline.segmentation.record import FlagReason
+from etchline.segmentation.tiling import BoxXyxy, Patch, tile
+
+
+class Fit(Protocol):
+    """What a segmenter learnt about a whole image field."""
+
+    def describe(self) -> dict[str, float]:
+        """The numbers for the record."""
+        ...
+
+
+FitT = TypeVar("FitT", bound=Fit)
+
+
+class LineSegmenter(Protocol[FitT]):
+    """Anything that turns rows of an image into line probabilities, given a fit of the whole field."""
+
+    @property
+    def halo_px(self) -> int:
+        """Rows of context above and below a band without which its rows are not valid."""
+        ...
+
+    def fit(self, source: WindowSource) -> FitT:
+        """Everything global about the image's field, in streamed passes."""
+        ...
+
+    def probability(self, rows_hw: GreyArray, top: int, fit: FitT) -> npt.NDArray[np.uint8]:
+        """`round(255 p)` of rows [top, top + n) of the image, same shape; a line is >= 128."""
+        ...
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """How an image is cut and which cells are flagged.
+
+    Attributes:
+        patch_px: edge of a patch; see `tiling.tile`.
+        min_overlap: least overlap of neighbouring patches, as a share of a patch.
+        context_px: pixels around a cell that its features may see, so that a bridge on a cell's edge counts.
+        speckles_per_patch: a cell with this many speckles per `patch_px` x `patch_px` is flagged as speckled.
+        saturated_share: a cell with more of its pixels at the sensor's ceiling is flagged as saturated.
+        normalise: see `NormaliseSettings`.
+
+    Raises:
+        SettingsError: `context_px` or `speckles_per_patch` negative.
+    """
+
+    patch_px: int = 512
+    min_overlap: float = 0.1
+    context_px: int = 24
+    speckles_per_patch: int = 50
+    saturated_share: float = 0.5
+    normalise: NormaliseSettings = field(default_factory=NormaliseSettings)
+
+    def __post_init__(self) -> None:
+        for name in ("context_px", "speckles_per_patch"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"{name}={getattr(self, name)}: must not be negative")
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """Where results go, from the first row of the file to the last.
+
+    Attributes:
+        mask: 0 or 255; background outside the field.
+        confidence: `confidence.pixel_confidence`; 0 outside the field.
+        probability: `round(255 p)`; 0 outside the field. `None` where nobody needs it.
+        overlay: `None` where nobody needs it.
+    """
+
+    mask: RowSink
+    confidence: RowSink
+    probability: RowSink | None = None
+    overlay: Overlay | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the result: its pixels, the confidence, and why it is flagged (empty: it is not)."""
+
+    box_xyxy: BoxXyxy
+    features: CellFeatures
+    confidence: float
+    reasons: tuple[FlagReason, ...]
+
+
+@dataclass(frozen=True)
+class SegmentResult:
+    """What is known after the last row.
+
+    Attributes:
+        normalisation: of the whole field.
+        segmenter: the segmenter's own numbers; empty where the field has no pixels.
+        cells: row by row; they tile the field.
+        lines: 8-connected lines.
+        metal_share: share of the field's pixels that are line; 0 where it has none.
+    """
+
+    normalisation: Normalisation
+    segmenter: dict[str, float]
+    cells: tuple[Cell, ...]
+    lines: int
+    metal_share: float
+
+
+def segment_source(
+    source: WindowSource,
+    segmenter: LineSegmenter[FitT],
+    sinks: Sinks,
+    calibration: CellCalibration,
+    settings: SegmentSettings,
+    on_rows: Callable[[int], None] = lambda rows: None,
+) -> SegmentResult:
+    """The cells and counts of an image whose mask and confidence went into `sinks`.
+
+    One row of cells at a time is in memory. The bands do not show: the result is the same, bit for bit, as
+    that of the whole image at once.
+
+    Args:
+        source: the image; only its field is segmented.
+        segmenter: what turns rows into probabilities.
+        sinks: where the pixels go; all rows of the file are written.
+        calibration: of the cells' confidence.
+        settings: see `SegmentSettings`.
+        on_rows: called with the number of rows that were finished.
+    """
+    first, last = source.field_rows
+    patch_rows = tile(last - first, source.width, settings.patch_px, settings.min_overlap)
+    normalisation = fit_normalisation(source, settings.normalise)
+    drive = _Drive(source, segmenter, sinks, calibration, settings, normalisation)
+    drive.write_outside(0, first)
+    numbers: dict[str, float] = {}
+    if patch_rows:
+        fit = segmenter.fit(source)
+        numbers = fit.describe()
+        for patches in patch_rows:
+            on_rows(drive.segment_row(patches, fit))
+    drive.write_outside(last, source.height)
+    return drive.result(numbers)
+
+
+@dataclass(frozen=True)
+class _Band:
+    """Rows [top, top + n) of the field, a row of cells with its context."""
+
+    top: int
+    probability_hw: npt.NDArray[np.uint8]
+    raw_hw: GreyArray
+    normalised_hw: npt.NDArray[np.uint8]
+
+
+class _Drive(Generic[FitT]):
+    """The state of one image on its way through; parameters as those of `segment_source`."""
+
+    def __init__(
+        self,
+        source: WindowSource,
+        segmenter: LineSegmenter[FitT],
+        sinks: Sinks,
+        calibration: CellCalibration,
+        settings: SegmentSettings,
+        normalisation: Normalisation,
+    ) -> None:
+        self._source = source
+        self._segmenter = segmenter
+        self._sinks = sinks
+        self._calibration = calibration
+        self._settings = settings
+        self._normalisation = normalisation
+        self._cells: list[Cell] = []
+        self._counter = LineCounter()
+        self._metal_px = 0
+
+    def write_outside(self, top: int, bottom: int) -> None:
+        """Writes background for rows [top, bottom), which lie outside the field."""
+        for start, end in bands((top, bottom)):
+            nothing_hw = np.zeros((end - start, self._source.width), dtype=np.uint8)
+            self._write(nothing_hw, nothing_hw, nothing_hw)
+            if self._sinks.overlay:
+                grey_hw = self._normalisation.apply(self._source.read(start, end))
+                self._sinks.overlay.add(start, grey_hw, nothing_hw > 0)
+
+    def segment_row(self, patches: list[Patch], fit: FitT) -> int:
+        """Segments one row of cells, writes it, and gives its number of rows."""
+        first = self._source.field_rows[0]
+        top, bottom = first + patches[0].cell_xyxy[1], first + patches[0].cell_xyxy[3]
+        band = self._band(top, bottom, fit)
+        own = slice(top - band.top, bottom - band.top)
+        mask_hw = binarise_probability(band.probability_hw)
+        self._cells.extend(self._cell(patch, band) for patch in patches)
+        self._counter.add(mask_hw[own])
+        self._metal_px += int(np.count_nonzero(mask_hw[own]))
+        self._write(mask_hw[own], pixel_confidence(band.probability_hw[own]), band.probability_hw[own])
+        if self._sinks.overlay:
+            self._sinks.overlay.add(top, band.normalised_hw[own], outline(mask_hw)[own])
+        return bottom - top
+
+    def result(self, numbers: dict[str, float]) -> SegmentResult:
+        """The result, with the segmenter's own `numbers`, after the last row."""
+        first, last = self._source.field_rows
+        field_px = (last - first) * self._source.width
+        return SegmentResult(
+            normalisation=self._normalisation,
+            segmenter=numbers,
+            cells=tuple(self._cells),
+            lines=self._counter.count(),
+            metal_share=self._metal_px / field_px if field_px else 0.0,
+        )
+
+    def _band(self, top: int, bottom: int, fit: FitT) -> _Band:
+        """The probabilities of rows [top, bottom) and of the context above and below."""
+        first, last = self._source.field_rows
+        context, halo = self._settings.context_px, self._segmenter.halo_px
+        band_top, band_bottom = max(top - context, first), min(bottom + context, last)
+        read_top, read_bottom = max(band_top - halo, first), min(band_bottom + halo, last)
+        rows_hw = self._source.read(read_top, read_bottom)
+        probability_hw = self._segmenter.probability(rows_hw, read_top, fit)
+        valid = slice(band_top - read_top, band_bottom - read_top)
+        raw_hw = rows_hw[valid]
+        return _Band(band_top, probability_hw[valid], raw_hw, self._normalisation.apply(raw_hw))
+
+    def _cell(self, patch: Patch, band: _Band) -> Cell:
+        x0, y0, x1, y1 = patch.cell_xyxy
+        first, context = self._source.field_rows[0], self._settings.context_px
+        columns = slice(max(x0 - context, 0), min(x1 + context, self._source.width))
+        features = measure_cell(band.probability_hw[:, columns], band.normalised_hw[:, columns])
+        confidence = self._calibration.confidence(features.values)
+        own = (slice(first + y0 - band.top, first + y1 - band.top), slice(x0, x1))
+        reasons: list[FlagReason] = []
+        if confidence < self._calibration.flag_below:
+            reasons.append("low_confidence")
+        speckle_limit = self._settings.speckles_per_patch * (x1 - x0) * (y1 - y0)
+        if features.speckles * self._settings.patch_px**2 >= max(speckle_limit, 1):
+            reasons.append("speckled")
+        if self._saturated_share(band.raw_hw[own]) > self._settings.saturated_share:
+            reasons.append("saturated")
+        if int(np.ptp(band.normalised_hw[own])) <= 1:
+            reasons.append("no_signal")
+        return Cell((x0, first + y0, x1, first + y1), features, confidence, tuple(reasons))
+
+    def _saturated_share(self, raw_hw: GreyArray) -> float:
+        ceiling = self._normalisation.saturated_from
+        return 0.0 if ceiling is None else float(np.mean(raw_hw >= ceiling))
+
+    def _write(
+        self,
+        mask_hw: npt.NDArray[np.uint8],
+        confidence_hw: npt.NDArray[np.uint8],
+        probability_hw: npt.NDArray[np.uint8],
+    ) -> None:
+        self._sinks.mask.write(mask_hw)
+        self._sinks.confidence.write(confidence_hw)
+        if self._sinks.probability:
+            self._sinks.probability.write(probability_hw)
+
+
+def binarise_probability(probability_hw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The mask of a probability map, 0 or 255, same shape: a line is >= 128."""
+    return np.where(probability_hw >= THRESHOLD, np.uint8(255), np.uint8(0))

@@ -1,0 +1,158 @@
+import json
+
+import numpy as np
+import pytest
+
+from etchline.errors import SettingsError
+from etchline.segmentation.cell_features import FEATURE_NAMES, measure_cell
+from etchline.segmentation.confidence import (
+    default_calibration,
+    fit_calibration,
+    parse_calibration,
+    pixel_confidence,
+)
+
+BACKGROUND, METAL = 5, 250
+
+
+def lines(height=60, width=80):
+    """Three certain horizontal lines of 8 px."""
+    image = np.full((height, width), BACKGROUND, np.uint8)
+    for top in (10, 26, 42):
+        image[top : top + 8] = METAL
+    return image
+
+
+def features(probability):
+    return dict(zip(FEATURE_NAMES, measure_cell(probability, probability).values, strict=True))
+
+
+def raised(probability):
+    """The features that are not 0."""
+    return {name for name, value in features(probability).items() if value > 0}
+
+
+def test_certain_lines_show_nothing():
+    assert raised(lines()) == set()
+
+
+@pytest.mark.parametrize(("level", "names"), [(120, {"near", "far"}), (80, {"far"})])
+def test_a_weak_gap_between_lines_is_near_a_short(level, names):
+    image = lines()
+    image[18:26, 30:34] = level
+    assert {f"merging_{name}" for name in names} == raised(image) - {"low_margin", "noise"}
+    assert features(image)["merging_far"] == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize(("level", "names"), [(140, {"near", "far"}), (180, {"far"})])
+def test_a_weak_neck_is_near_an_open(level, names):
+    image = lines()
+    image[26:34, 30:34] = level
+    assert {f"breaking_{name}" for name in names} == raised(image) - {"low_margin", "noise"}
+
+
+@pytest.mark.parametrize(("level", "names"), [(140, {"near", "far"}), (180, {"far"})])
+def test_a_weak_line_is_near_a_false_positive(level, names):
+    image = lines()
+    image[50:58, 5:30] = BACKGROUND
+    image[52:57, 10:20] = level
+    image[42:50] = METAL
+    assert {f"vanishing_{name}" for name in names} == raised(image) - {"low_margin", "noise"}
+
+
+@pytest.mark.parametrize(("level", "names"), [(120, {"near", "far"}), (80, {"far"})])
+def test_a_line_just_below_the_threshold_is_near_a_false_negative(level, names):
+    image = lines()
+    image[53:58, 10:20] = level
+    assert {f"appearing_{name}" for name in names} == raised(image) - {"low_margin", "noise"}
+
+
+def test_speckles_are_tiny_lines_and_holes_off_the_edge():
+    image = lines()
+    image[20:23, 20:23] = METAL
+    image[29:31, 50:52] = BACKGROUND
+    image[20:22, 0:2] = METAL  # may go on outside
+    image[36:40, 20:25] = METAL  # 20 px are no speckle
+    assert measure_cell(image, image).speckles == 2
+
+
+def test_undecided_flat_areas_have_low_margin():
+    image = lines()
+    image[0:8, :] = 110
+    assert features(image)["low_margin"] > 0.3
+    assert features(np.full((9, 7), 128, np.uint8))["low_margin"] == 1.0
+
+
+def test_noise_is_measured_as_a_share_of_the_grey_range():
+    rng = np.random.default_rng(0)
+    image = np.clip(rng.normal(128, 12, (200, 300)), 0, 255).astype(np.uint8)
+    assert features(image)["noise"] == pytest.approx(12 / 255, rel=0.05)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (5, 3)])
+@pytest.mark.parametrize("value", [0, 127, 128, 255])
+def test_any_cell_has_finite_features(shape, value):
+    values = measure_cell(np.full(shape, value, np.uint8), np.zeros(shape, np.uint8)).values
+    assert len(values) == len(FEATURE_NAMES)
+    assert np.isfinite(values).all()
+
+
+def test_pixel_confidence_is_the_margin_to_the_threshold():
+    found = pixel_confidence(np.array([[0, 64, 127], [128, 200, 255]], np.uint8))
+    assert found.tolist() == [[255, 127, 1], [1, 145, 255]]
+    assert found.dtype == np.uint8
+    assert pixel_confidence(np.zeros((0, 4), np.uint8)).shape == (0, 4)
+
+
+def test_more_fragile_places_never_mean_more_confidence():
+    calibration = default_calibration()
+    calm = (0.0,) * len(FEATURE_NAMES)
+    for index in range(len(FEATURE_NAMES)):
+        values = (*calm[:index], 2.0, *calm[index + 1 :])
+        assert calibration.confidence(values) <= calibration.confidence(calm)
+    assert calibration.confidence((1e9,) * len(FEATURE_NAMES)) < 1e-6
+
+
+def drawn_cells(cells=4000, seed=0):
+    rng = np.random.default_rng(seed)
+    values = rng.exponential(0.5, (cells, len(FEATURE_NAMES)))
+    odds = -3.0 + 2.0 * values[:, 0] + 1.0 * values[:, 8]
+    return values, rng.random(cells) < 1 / (1 + np.exp(-odds))
+
+
+def test_the_fit_finds_the_weights_that_made_the_errors():
+    calibration = fit_calibration(*drawn_cells(), flag_below=0.7, fitted_on="a drawing")
+    assert calibration.intercept == pytest.approx(-3.0, abs=0.35)
+    assert calibration.coefficients[0] == pytest.approx(2.0, abs=0.25)
+    assert calibration.coefficients[8] == pytest.approx(1.0, abs=0.25)
+    assert min(calibration.coefficients) >= 0
+    assert parse_calibration(calibration.model_dump_json(by_alias=True), "x") == calibration
+
+
+@pytest.mark.parametrize(("cells", "wrong"), [(0, 0), (5, 0), (5, 5)])
+def test_cells_of_one_kind_teach_nothing(cells, wrong):
+    has_error = np.arange(cells) < wrong
+    with pytest.raises(SettingsError, match=rf"{cells} cells, {wrong} with an error: calibration needs"):
+        fit_calibration(np.zeros((cells, len(FEATURE_NAMES))), has_error, 0.5, "")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"flag_below": 1.5}, r"c\.json: not a cell calibration \(flag_below: .*less than or equal to 1"),
+        ({"coefficients": [-1.0] * 11}, r"coefficients\.0: .*greater than or equal to 0"),
+        ({"coefficients": [1.0]}, r"1 coefficients for 11 features"),
+        ({"feature_names": ["other"]}, r"feature_names must be \['merging_near', .*\], got \['other'\]"),
+        ({"surplus": 1}, r"surplus: Extra inputs"),
+        ({"schema": 2}, r"schema: .*less than or equal to 1"),
+    ],
+)
+def test_a_wrong_calibration_is_refused(change, message):
+    good = json.loads(default_calibration().model_dump_json(by_alias=True))
+    with pytest.raises(SettingsError, match=message):
+        parse_calibration(json.dumps(good | change), "c.json")
+
+
+def test_a_calibration_that_is_no_json_is_refused():
+    with pytest.raises(SettingsError, match=r"c\.json: not a cell calibration \(file: Invalid JSON"):
+        parse_calibration("{", "c.json")
