@@ -1,0 +1,132 @@
+"""`etchline evaluate`: predictions against truths, as electrically significant differences."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from etchline.cli.frame import DebugOption, JsonOption, exit_codes, print_json, progress, stderr, stdout
+
+if TYPE_CHECKING:
+    from etchline.evaluation.esd import EsdSettings
+    from etchline.evaluation.folders import Pairing
+    from etchline.evaluation.report import Report
+
+EXAMPLE = (
+    "Example: etchline evaluate runs/lines --dataset data/bench --split test --out runs/report --error-maps"
+)
+BAD_INPUT = 2
+NAMED_SURPLUS = 3
+
+
+def evaluate(
+    pred_dir: Annotated[Path, typer.Argument(help="Folder of predicted masks, searched recursively.")],
+    truth_dir: Annotated[
+        Path | None, typer.Argument(help="Folder of true masks; or give --dataset instead.")
+    ] = None,
+    dataset: Annotated[Path | None, typer.Option(help="Dataset whose masks are the truth.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only this split of the dataset.")] = None,
+    border_px: Annotated[int, typer.Option(help="Lines that lie in this border only do not count.")] = 35,
+    min_area_px: Annotated[int, typer.Option(help="Smaller predicted components are dropped.")] = 35,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="List truths without prediction instead of refusing them.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.json (and the error maps).")] = None,
+    error_maps: Annotated[
+        bool, typer.Option("--error-maps", help="Write a picture of each image with errors under --out.")
+    ] = False,
+    jobs: Annotated[int | None, typer.Option(help="Processes; by default one for each processor.")] = None,
+    json_output: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Compares predicted masks with true ones: opens, shorts, false positives, false negatives, and pixels.
+
+    Files belong together by relative path without extension and without _lines, _pred, _gt or _mask.
+    """
+    with exit_codes(debug):
+        from etchline.errors import SettingsError
+        from etchline.evaluation.esd import EsdSettings
+
+        settings = EsdSettings(border_px=border_px, min_area_px=min_area_px)
+        if error_maps and out is None:
+            raise SettingsError("--error-maps needs --out, the folder that the pictures go to")
+        pairing = _paired(pred_dir, truth_dir, dataset, split, allow_missing)
+        report = _scored(pairing, settings, jobs, out if error_maps else None)
+        _deliver(report, out, json_output)
+        for failure in report.failures:
+            stderr().print(f"error: {failure.message}", markup=False)
+        if report.failures:
+            raise typer.Exit(BAD_INPUT)
+
+
+def _paired(
+    pred_dir: Path, truth_dir: Path | None, dataset: Path | None, split: str | None, allow_missing: bool
+) -> "Pairing":
+    from etchline.errors import SettingsError
+    from etchline.evaluation.folders import check_missing, pair_folders
+
+    if (truth_dir is None) == (dataset is None):
+        raise SettingsError("give the truth once: either TRUTH_DIR or --dataset")
+    if dataset is not None:
+        pairing = _paired_with_dataset(pred_dir, dataset, split)
+    elif split is not None:
+        raise SettingsError(f"--split {split} needs --dataset; folders have no splits")
+    else:
+        assert truth_dir is not None
+        pairing = pair_folders(pred_dir, truth_dir)
+    check_missing(pairing, pred_dir, allow_missing=allow_missing)
+    if pairing.surplus:
+        named = ", ".join(pairing.surplus[:NAMED_SURPLUS])
+        more = ", ..." if len(pairing.surplus) > NAMED_SURPLUS else ""
+        stderr().print(
+            f"note: {len(pairing.surplus)} predictions have no truth and are not scored: {named}{more}",
+            markup=False,
+        )
+    return pairing
+
+
+def _paired_with_dataset(pred_dir: Path, folder: Path, split: str | None) -> "Pairing":
+    from etchline.datasets import load_dataset
+    from etchline.errors import PairingError
+    from etchline.evaluation.folders import pair_dataset
+
+    dataset = load_dataset(folder)
+    entries = dataset.select(split=split)
+    if not entries:
+        raise PairingError(
+            f"{folder}: has no images of split {split!r}; its splits are "
+            f"{', '.join(sorted({entry.split for entry in dataset.images})) or 'none'}"
+        )
+    return pair_dataset(pred_dir, [(entry, dataset.mask_path(entry)) for entry in entries])
+
+
+def _scored(pairing: "Pairing", settings: "EsdSettings", jobs: int | None, maps_dir: Path | None) -> "Report":
+    from etchline.evaluation.pooling import ImageScore
+    from etchline.evaluation.report import Failure, Report
+    from etchline.evaluation.scoring import score_pairs
+
+    outcomes = score_pairs(pairing.pairs, settings, jobs=jobs, maps_dir=maps_dir)
+    done = sorted(progress(outcomes, "evaluating", len(pairing.pairs)), key=lambda outcome: outcome.image)
+    return Report(
+        settings=settings,
+        scores=tuple(outcome for outcome in done if isinstance(outcome, ImageScore)),
+        missing=pairing.missing,
+        surplus=pairing.surplus,
+        failures=tuple(outcome for outcome in done if isinstance(outcome, Failure)),
+    )
+
+
+def _deliver(report: "Report", out: Path | None, json_output: bool) -> None:
+    """Writes report.json where it is wanted and prints the result."""
+    import json
+
+    from etchline.cli.evaluate_table import print_tables
+    from etchline.storage import write_text
+
+    value = report.to_json()
+    if out is not None:
+        write_text(out / "report.json", json.dumps(value, indent=2, allow_nan=False) + "\n")
+    if json_output:
+        print_json(value)
+    else:
+        print_tables(report, stdout())

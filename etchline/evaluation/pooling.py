@@ -1,0 +1,146 @@
+"""Scores of many images as one: pooled counts, the interval of the pooled rate, groups and ranks."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from etchline.evaluation.esd import EsdCounts, EsdError, EsdResult
+from etchline.evaluation.pixels import PixelCounts
+
+BOOTSTRAP_SEED = 0
+BOOTSTRAP_SAMPLES = 2_000
+_SAMPLES_AT_ONCE = 500  # 500 resamples of 10,000 images are 40 MB of weights
+WORST_IMAGES = 10
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """One image's verdict.
+
+    Attributes:
+        image: the key that pairs prediction and truth: a relative path without extension.
+        ic: the IC it comes from; None where it is not known.
+        split: its split in the dataset; None without a dataset.
+        result: counts, pixels and error locations.
+    """
+
+    image: str
+    ic: str | None
+    split: str | None
+    result: EsdResult
+
+    @property
+    def counts(self) -> EsdCounts:
+        """Counts under the settings asked for."""
+        return self.result.counts
+
+    @property
+    def errors(self) -> tuple[EsdError, ...]:
+        """Error locations."""
+        return self.result.errors
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images taken together.
+
+    Attributes:
+        images: how many.
+        counts: sums under the settings asked for.
+        at_zero: sums with border 0 and minimum area 0.
+        pixels: sums of pixels.
+        rate_ci95: interval of the pooled rate; None where there are no lines.
+        at_zero_ci95: the same with border 0 and minimum area 0.
+    """
+
+    images: int
+    counts: EsdCounts
+    at_zero: EsdCounts
+    pixels: PixelCounts
+    rate_ci95: Interval | None
+    at_zero_ci95: Interval | None
+
+
+def pool(scores: Sequence[ImageScore]) -> Pool:
+    """The images as one; without any, all counts are 0 and the intervals None."""
+    at_zero = [score.result.at_zero for score in scores]
+    counts = [score.counts for score in scores]
+    return Pool(
+        images=len(scores),
+        counts=_sum(counts),
+        at_zero=_sum(at_zero),
+        pixels=sum((score.result.pixels for score in scores), PixelCounts()),
+        rate_ci95=rate_interval(counts),
+        at_zero_ci95=rate_interval(at_zero),
+    )
+
+
+def pool_by_ic(scores: Iterable[ImageScore]) -> dict[str, Pool]:
+    """The images of each IC as one, by the IC's name in order; images of unknown IC are left out."""
+    groups: dict[str, list[ImageScore]] = {}
+    for score in scores:
+        if score.ic is not None:
+            groups.setdefault(score.ic, []).append(score)
+    return {ic: pool(groups[ic]) for ic in sorted(groups)}
+
+
+def macro_rate(pools: Iterable[Pool]) -> float | None:
+    """The mean of the groups' rates, each group alike; groups without lines have none and are left out."""
+    rates = [rate for each in pools if (rate := each.counts.rate) is not None]
+    return sum(rates) / len(rates) if rates else None
+
+
+def worst_group(pools: dict[str, Pool]) -> str | None:
+    """The group with the highest rate (the first of equals); None where no group has lines."""
+    rates = {name: rate for name, each in pools.items() if (rate := each.counts.rate) is not None}
+    return max(rates, key=lambda name: rates[name]) if rates else None
+
+
+def worst_images(scores: Iterable[ImageScore]) -> list[ImageScore]:
+    """At most ten images, those with most errors first; ties by rate, then by name; none without errors.
+
+    Ranked by errors and not by rate, because that is what an image adds to the pooled rate: a crop with one
+    line that is missed has rate 1.
+    """
+    wrong = [score for score in scores if score.counts.errors]
+    return sorted(wrong, key=_badness)[:WORST_IMAGES]
+
+
+def rate_interval(counts: Sequence[EsdCounts]) -> Interval | None:
+    """95 % percentile bootstrap of the pooled rate over images.
+
+    Images are drawn with replacement, as many as there are, `BOOTSTRAP_SAMPLES` times with a fixed seed.
+    Draws without any line have no rate and are left out. With one image every draw is that image.
+
+    Args:
+        counts: one for each image.
+
+    Returns:
+        (lower, upper); None where there are no lines at all.
+    """
+    errors = np.array([each.errors for each in counts], np.int64)
+    lines = np.array([each.lines for each in counts], np.int64)
+    if not lines.any():
+        return None
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    shares = np.full(len(counts), 1 / len(counts))
+    rates = []
+    for _ in range(BOOTSTRAP_SAMPLES // _SAMPLES_AT_ONCE):
+        weights = rng.multinomial(len(counts), shares, size=_SAMPLES_AT_ONCE)
+        drawn_errors, drawn_lines = weights @ errors, weights @ lines
+        rates.append(drawn_errors[drawn_lines > 0] / drawn_lines[drawn_lines > 0])
+    lower, upper = np.percentile(np.concatenate(rates), [2.5, 97.5])
+    return float(lower), float(upper)
+
+
+def _sum(counts: Iterable[EsdCounts]) -> EsdCounts:
+    return sum(counts, EsdCounts())
+
+
+def _badness(score: ImageScore) -> tuple[int, float, str]:
+    """Sorts the worst first; errors without any line are worse than any rate."""
+    rate = score.counts.rate
+    return -score.counts.errors, -np.inf if rate is None else -rate, score.image

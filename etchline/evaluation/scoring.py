@@ -1,0 +1,77 @@
+"""Scores of many mask pairs, over processes; a bad pair does not stop the others."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+
+from etchline.errors import InputError, SettingsError
+from etchline.evaluation.errormap import draw_error_map
+from etchline.evaluation.esd import EsdSettings, evaluate_masks
+from etchline.evaluation.folders import MaskPair
+from etchline.evaluation.pooling import ImageScore
+from etchline.evaluation.report import Failure
+from etchline.images import read_mask, write_image
+
+Outcome = ImageScore | Failure
+
+
+def score_pair(pair: MaskPair, settings: EsdSettings, maps_dir: Path | None = None) -> Outcome:
+    """The verdict on one pair, or why there is none.
+
+    Args:
+        pair: the two files.
+        settings: what counts.
+        maps_dir: where `<key>_errors.png` is written if the pair has errors; None: nowhere.
+
+    Raises:
+        OutputError: the error map cannot be written.
+    """
+    try:
+        return _score(pair, settings, maps_dir)
+    except InputError as error:
+        return Failure(pair.image, str(error))
+
+
+def score_pairs(
+    pairs: Sequence[MaskPair], settings: EsdSettings, *, jobs: int | None = None, maps_dir: Path | None = None
+) -> Iterator[Outcome]:
+    """Verdicts as they come, in any order.
+
+    Args:
+        pairs: what to score.
+        settings: what counts.
+        jobs: processes; None: as many as there are processors. One process, or one pair, stays in this one.
+        maps_dir: see `score_pair`.
+
+    Raises:
+        SettingsError: `jobs` is below 1.
+        OutputError: an error map cannot be written.
+    """
+    workers = min(jobs if jobs is not None else os.cpu_count() or 1, len(pairs))
+    if jobs is not None and jobs < 1:
+        raise SettingsError(f"jobs is {jobs}; it must be 1 or more")
+    score = partial(score_pair, settings=settings, maps_dir=maps_dir)
+    if workers <= 1:
+        yield from map(score, pairs)
+        return
+    # A fork would copy locks that the progress bar's thread may hold.
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(workers, mp_context=context) as executor:
+        futures: list[Future[Outcome]] = [executor.submit(score, pair) for pair in pairs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _score(pair: MaskPair, settings: EsdSettings, maps_dir: Path | None) -> ImageScore:
+    names = (str(pair.pred_path), str(pair.truth_path))
+    pred_hw, truth_hw = read_mask(pair.pred_path), read_mask(pair.truth_path)
+    result = evaluate_masks(pred_hw, truth_hw, settings, names=names)
+    if maps_dir is not None and result.counts.errors:
+        write_image(maps_dir / f"{pair.image}_errors.png", draw_error_map(pred_hw, truth_hw, settings))
+    return ImageScore(pair.image, pair.ic, pair.split, result)
