@@ -5,7 +5,8 @@ and a cropped specimen costs the truth:
 
 - it is the lowest (or uppermost) 2 to 25 % of the rows and spans the full width;
 - its background is one value without noise, up to `_TOLERANCE` grey levels, and nothing but ink lies on it;
-- the ink is text: many separate shapes of many different sizes, far from the background in grey;
+- the ink is text: many separate shapes of many different sizes, far from the background in grey, that stand
+  on few lines and keep away from both ends of the bar;
 - it ends within one row, over the full width;
 - the specimen beside it is noisy, and does not have the bar's background in its rows.
 
@@ -39,7 +40,9 @@ _BAR_ROW, _BLANK_ROW, _FIELD_ROW = (
 _MOST_COMMON_VALUE = 0.4  # share of a field row: more means a drawn picture without noise
 _INK_SHARE = (0.003, 0.45)
 _STRAY_SHARE = 0.01  # pixels of the bar that are neither background nor beside ink
-_FEWEST_SHAPES, _FEWEST_SIZES = 12, 6
+_FEWEST_SHAPES, _FEWEST_SIZES = 16, 6
+_ON_LINES = 0.65  # share of shapes that stand on at most three lines of text
+_MARGIN_PX = 2  # rows without ink between the text and either end of the bar
 
 
 def find_field_rows(read_rows: ReadRows, height: int, width: int) -> tuple[int, int]:
@@ -123,6 +126,8 @@ def _is_text(distance_hw: npt.NDArray[np.int16]) -> bool:
     ink = (distance_hw > _INK_DISTANCE).astype(np.uint8)
     if not _INK_SHARE[0] <= ink.mean() <= _INK_SHARE[1]:
         return False
+    if ink[:_MARGIN_PX].any() or ink[-_MARGIN_PX:].any():
+        return False
     near_ink = cv2.dilate(ink, np.ones((5, 5), np.uint8))
     stray = (distance_hw > _EDGE_TOLERANCE) & (near_ink == 0)
     if stray.mean() > _STRAY_SHARE:
@@ -131,4 +136,20 @@ def _is_text(distance_hw: npt.NDArray[np.int16]) -> bool:
     boxes = stats[1:count]
     shapes = boxes[boxes[:, cv2.CC_STAT_AREA] >= 3]
     sizes = {tuple(box) for box in shapes[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].tolist()}
-    return len(shapes) >= _FEWEST_SHAPES and len(sizes) >= _FEWEST_SIZES
+    if len(shapes) < _FEWEST_SHAPES or len(sizes) < _FEWEST_SIZES:
+        return False
+    uppers = shapes[:, cv2.CC_STAT_TOP]
+    lowers = uppers + shapes[:, cv2.CC_STAT_HEIGHT]
+    return max(_share_on_lines(uppers), _share_on_lines(lowers)) >= _ON_LINES
+
+
+def _share_on_lines(rows: npt.NDArray[Any]) -> float:
+    """Share of shapes whose edges lie on the three commonest pairs of rows: text does, dust does not."""
+    counts = np.bincount(rows, minlength=int(rows.max()) + 2).astype(np.int64)
+    caught = 0
+    for _ in range(3):
+        pairs = counts[:-1] + counts[1:]
+        best = int(pairs.argmax())
+        caught += int(pairs[best])
+        counts[best : best + 2] = 0
+    return caught / len(rows)

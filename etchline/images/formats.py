@@ -23,8 +23,10 @@ MAX_PIXELS = 400_000_000
 
 MAX_PIXELS_VARIABLE = "ETCHLINE_MAX_PIXELS"
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
 _SIGNATURES: tuple[tuple[bytes, ImageFormat], ...] = (
-    (b"\x89PNG\r\n\x1a\n", "png"),
+    (PNG_SIGNATURE, "png"),
     (b"\xff\xd8\xff", "jpeg"),
     (b"BM", "bmp"),
     (b"II*\x00", "tiff"),

@@ -2,6 +2,7 @@
 
 import struct
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from etchline.errors import ImageError
-from etchline.images.formats import ImageFormat, check_limit, check_size, decoding, silence
+from etchline.images.formats import PNG_SIGNATURE, ImageFormat, check_limit, check_size, decoding, silence
 from etchline.images.samples import apply_orientation, band_rows, luma, over_black
 from etchline.images.source import GreyArray
 
@@ -59,6 +60,8 @@ class RasterSamples:
             if self._pixels_hw is None:
                 check_limit(self._path, self.height, self.width, self._max_pixels)
                 with decoding(self._path):
+                    if self._image.format == "PNG":
+                        _check_png_chunks(self._path, with_checksums=self._deep_colour)
                     self._pixels_hw = apply_orientation(self._decode(), self._orientation)
                 self._image.close()
         return self._pixels_hw[top:bottom, left:right]
@@ -94,7 +97,30 @@ def _is_deep_colour_png(path: Path) -> bool:
     return depth == 16 and colour_type != 0
 
 
+def _check_png_chunks(path: Path, with_checksums: bool) -> None:
+    """Refuses a PNG that ends before its last chunk; Pillow does not miss what comes after the pixels.
+
+    With checksums, damage is found before libpng (inside imagecodecs) sees it and prints about it on stderr.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(len(PNG_SIGNATURE))
+        name = b""
+        while name != b"IEND":
+            start = file.tell()
+            length, name = int.from_bytes(file.read(4), "big"), file.read(4)
+            end = start + 12 + length
+            if end > size or len(name) < 4:
+                raise ImageError(f"{path}: is truncated (a part at byte {start} is cut off); copy it again")
+            if with_checksums:
+                checksum = zlib.crc32(file.read(length), zlib.crc32(name))
+                if checksum != int.from_bytes(file.read(4), "big"):
+                    raise ImageError(f"{path}: is damaged at byte {start}; copy it again")
+            file.seek(end)
+
+
 def _grey_channels(samples_hwc: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Grey of (H, W, 2 to 4) samples, band by band; alpha is seen over black."""
     height, width, channels = samples_hwc.shape
     grey_hw = np.empty((height, width), samples_hwc.dtype)
     step = band_rows(width)

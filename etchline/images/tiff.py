@@ -85,9 +85,9 @@ class TiffSamples:
         """Whether a second picture of full resolution follows (thumbnails do not count)."""
         with silence():
             try:
-                return len(self.tif.pages) > 1 and not self.tif.pages[1].is_reduced
+                return not self.tif.pages[1].is_reduced
             except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError, struct.error):
-                return False  # a damaged chain of pages behind the one that is read
+                return False  # no second page, or a damaged one behind the page that is read
 
     def _window(self, top: int, bottom: int, left: int, right: int) -> npt.NDArray[Any]:
         layout = self._layout
