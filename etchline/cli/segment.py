@@ -1,0 +1,130 @@
+"""`etchline segment`: images to masks, confidence, overlay, record and contours."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from etchline.cli.frame import DebugOption, JsonOption, exit_codes, print_json, progress, stderr, stdout
+from etchline.errors import SettingsError
+
+if TYPE_CHECKING:
+    from etchline.segmentation.batch import Outcome
+
+EXAMPLE = "Example: etchline segment scans/ --out lines --contours geojson"
+
+InputsArgument = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE|DIR|DATASET...", help="Images, folders of images, or datasets.")
+]
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")]
+BundleOption = Annotated[
+    str, typer.Option("--bundle", help="What segments; `classical` needs no trained network.")
+]
+ContoursOption = Annotated[
+    str, typer.Option("--contours", metavar="FORMATS", help="Also write contours: geojson,gds,oas.")
+]
+PixelSizeOption = Annotated[
+    float | None,
+    typer.Option("--pixel-size-nm", help="Edge of a pixel; goes before what dataset and microscope say."),
+]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", metavar="N", help="Processes; default: one per core.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Segment again what is already complete in the results.")
+]
+
+
+def segment(
+    inputs: InputsArgument,
+    out: OutOption,
+    bundle: BundleOption = "classical",
+    contours: ContoursOption = "",
+    pixel_size_nm: PixelSizeOption = None,
+    jobs: JobsOption = None,
+    overwrite: OverwriteOption = False,
+    json_output: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Find the metal lines of SEM images.
+
+    For each image: <stem>_lines.png (or .tif for TIFF), <stem>_confidence.png, <stem>_overlay.png, the
+    contours asked for, and <stem>.json, which says what was done and which cells need a person's eye. Images
+    whose results are complete are skipped, so an interrupted run goes on where it stopped.
+    """
+    with exit_codes(debug):
+        from etchline.contours import parse_formats
+        from etchline.segmentation.batch import segment_batch
+        from etchline.segmentation.classical_bundle import classical_bundle
+        from etchline.segmentation.files import FileOptions
+        from etchline.segmentation.inputs import collect_inputs
+
+        _check(bundle, pixel_size_nm, jobs)
+        options = FileOptions(parse_formats(contours), pixel_size_nm, overwrite)
+        items = collect_inputs(inputs, out)
+        batch = segment_batch(items, out, options, classical_bundle(), jobs or _cores())
+        outcomes = list(progress(batch, "segment", len(items)))
+        outcomes.sort(key=lambda outcome: items.index(outcome.item))
+        _report(outcomes, out, json_output)
+
+
+def _check(bundle: str, pixel_size_nm: float | None, jobs: int | None) -> None:
+    if bundle != "classical":
+        raise SettingsError(f"--bundle {bundle}: not known to this version; choose classical")
+    if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
+        raise SettingsError(f"--pixel-size-nm {pixel_size_nm}: must be a finite length above 0")
+    if jobs is not None and jobs < 1:
+        raise SettingsError(f"--jobs {jobs}: must be 1 or more")
+
+
+def _cores() -> int:
+    """Cores this process may use (a container's share, not the machine's)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _report(outcomes: list["Outcome"], out: Path, json_output: bool) -> None:
+    """Prints the result, then one line for each bad image, and exits accordingly.
+
+    Raises:
+        typer.Exit: an image failed.
+    """
+    tally = Counter(outcome.status for outcome in outcomes)
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if json_output:
+        print_json(_summary(outcomes, tally))
+    else:
+        stdout().print(_line(outcomes, tally, out), markup=False)
+    for outcome in failed:
+        stderr().print(f"error: {outcome.error}", markup=False)
+    if failed:
+        raise typer.Exit(max(outcome.exit_code for outcome in failed))
+
+
+def _line(outcomes: list["Outcome"], tally: Counter[str], out: Path) -> str:
+    records = [outcome.record for outcome in outcomes if outcome.record]
+    lines = sum(record.counts.lines for record in records)
+    flagged = sum(record.counts.flagged_cells for record in records)
+    cells = sum(record.counts.cells for record in records)
+    parts = [f"{tally['done']} segmented"]
+    parts += [f"{tally['skipped']} already complete"] if tally["skipped"] else []
+    parts += [f"{tally['failed']} failed"] if tally["failed"] else []
+    return f"{', '.join(parts)}: {lines} lines, {flagged} of {cells} cells flagged; results in {out}"
+
+
+def _summary(outcomes: list["Outcome"], tally: Counter[str]) -> dict[str, Any]:
+    """The result of `--json`; its fields are in docs/segmentation.md."""
+    images = [
+        {
+            "image": str(outcome.item.image),
+            "status": outcome.status,
+            "record": f"{outcome.item.stem}.json" if outcome.record else None,
+            "counts": outcome.record.counts.model_dump() if outcome.record else None,
+            "timings_s": outcome.record.timings_s if outcome.record else None,
+            "error": outcome.error,
+        }
+        for outcome in outcomes
+    ]
+    totals = {status: tally[status] for status in ("done", "skipped", "failed")}
+    return {"images": images, "total": totals}

@@ -1,0 +1,280 @@
+"""One image file to its result files."""
+
+import contextlib
+import dataclasses
+import hashlib
+import platform
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from etchline import __version__
+from etchline.contours import CellConfidence, ContourFormat, trace_lines, write_contours
+from etchline.images import WindowSource, open_image, open_sink, write_image
+from etchline.images.formats import image_format
+from etchline.segmentation.confidence import CellCalibration
+from etchline.segmentation.inputs import SegmentInput
+from etchline.segmentation.overlay import Overlay
+from etchline.segmentation.record import (
+    BundleRecord,
+    CellRecord,
+    CountsRecord,
+    ImageRecord,
+    NormalisationRecord,
+    OptionsRecord,
+    SegmentRecord,
+    read_record,
+    write_record,
+)
+from etchline.segmentation.segmenter import (
+    LineSegmenter,
+    SegmentResult,
+    SegmentSettings,
+    Sinks,
+    segment_source,
+)
+
+
+@dataclass(frozen=True)
+class SegmentBundle:
+    """All that a result depends on besides the image and the user's options.
+
+    Attributes:
+        name: for the record.
+        digest: sha256 of all settings.
+        segmenter: what makes probabilities.
+        calibration: of the cells' confidence.
+        settings: how images are cut and cells flagged.
+    """
+
+    name: str
+    digest: str
+    segmenter: LineSegmenter[Any]
+    calibration: CellCalibration
+    settings: SegmentSettings
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What the user chose.
+
+    Attributes:
+        contours: formats of contours to write.
+        pixel_size_nm: edge of a pixel; goes before what the dataset and the microscope say.
+        overwrite: segment again what is complete.
+    """
+
+    contours: tuple[ContourFormat, ...] = ()
+    pixel_size_nm: float | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class _Results:
+    """The result files of one image."""
+
+    folder: Path
+    name: str
+    mask_suffix: str
+    contours: tuple[ContourFormat, ...]
+
+    def path(self, ending: str) -> Path:
+        """The path of the result that ends like this."""
+        return self.folder / f"{self.name}{ending}"
+
+    @property
+    def mask(self) -> Path:
+        """The mask."""
+        return self.path(f"_lines{self.mask_suffix}")
+
+    @property
+    def record(self) -> Path:
+        """The record."""
+        return self.path(".json")
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of all results but the record."""
+        pictures = (self.mask.name, f"{self.name}_confidence.png", f"{self.name}_overlay.png")
+        return (*pictures, *(f"{self.name}.{ending}" for ending in self.contours))
+
+
+def segment_file(
+    item: SegmentInput, out_dir: Path, options: FileOptions, bundle: SegmentBundle
+) -> tuple[SegmentRecord, bool]:
+    """The record of an image whose results stand in `out_dir`, and whether they were made just now.
+
+    They are not made again if the record there says that the same bytes were segmented with the same bundle,
+    version and options, and all results still exist. The record goes first and comes last, so that it never
+    stands beside incomplete results.
+
+    Raises:
+        ImageError: the image cannot be used; older results stay.
+        OutputError: a result cannot be written.
+    """
+    suffix = ".tif" if image_format(item.image) == "tiff" else ".png"
+    folder = out_dir / item.stem.parent
+    results = _Results(folder, item.stem.name, suffix, options.contours)
+    chosen = OptionsRecord(
+        contours=options.contours, pixel_size_nm=options.pixel_size_nm or item.pixel_size_nm
+    )
+    sha256 = _sha256(item.image)
+    earlier = read_record(results.record)
+    if earlier and not options.overwrite and _is_current(earlier, sha256, chosen, bundle, results):
+        return earlier, False
+    started = time.perf_counter()
+    with open_image(item.image) as source:
+        made = _make(source, results, bundle, chosen)
+        pixel_size_nm = chosen.pixel_size_nm or source.metadata.pixel_size_nm
+        image = ImageRecord(
+            name=item.image.name,
+            sha256=sha256,
+            height=source.height,
+            width=source.width,
+            field_rows=source.field_rows,
+            pixel_size_nm=pixel_size_nm,
+        )
+    if earlier:
+        _remove_stale(folder, set(earlier.outputs) - set(results.outputs))
+    timings_s = {**made.timings_s, "total": round(time.perf_counter() - started, 4)}
+    record = _record(image, chosen, bundle, made.result, timings_s, results.outputs)
+    write_record(results.record, record)
+    return record, True
+
+
+@dataclass(frozen=True)
+class _Made:
+    result: SegmentResult
+    timings_s: dict[str, float]
+
+
+def _make(source: WindowSource, results: _Results, bundle: SegmentBundle, chosen: OptionsRecord) -> _Made:
+    """Writes all results but the record, which is removed as soon as the first of them is replaced."""
+    clock = _Clock()
+    overlay = Overlay(source.height, source.width)
+    probability = _RowCollector(source.height, source.width) if results.contours else None
+    with contextlib.ExitStack() as stack:
+        # Left in reverse order: the old record goes before the first sink puts its file in place.
+        mask = stack.enter_context(open_sink(results.mask, source.height, source.width))
+        confidence_path = results.path("_confidence.png")
+        confidence = stack.enter_context(open_sink(confidence_path, source.height, source.width))
+        sinks = Sinks(mask, confidence, probability, overlay)
+        result = segment_source(source, bundle.segmenter, sinks, bundle.calibration, bundle.settings)
+        results.record.unlink(missing_ok=True)
+    clock.lap("segment")
+    flagged = [cell.box_xyxy for cell in result.cells if cell.reasons]
+    write_image(results.path("_overlay.png"), overlay.picture(flagged))
+    clock.lap("overlay")
+    if probability:
+        cells = [CellConfidence(cell.box_xyxy, cell.confidence) for cell in result.cells]
+        shapes = trace_lines(probability.pixels_hw, cells, source.field_rows)
+        pixel_size_nm = chosen.pixel_size_nm or source.metadata.pixel_size_nm
+        for ending in results.contours:
+            path = results.path(f".{ending}")
+            write_contours(path, ending, shapes, (source.height, source.width), pixel_size_nm)
+        clock.lap("contours")
+    return _Made(result, clock.laps_s)
+
+
+class _RowCollector:
+    """A row sink into memory."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.pixels_hw = np.zeros((height, width), dtype=np.uint8)
+        self._next = 0
+
+    def write(self, rows_hw: npt.NDArray[np.uint8]) -> None:
+        """See `RowSink.write`."""
+        self.pixels_hw[self._next : self._next + rows_hw.shape[0]] = rows_hw
+        self._next += rows_hw.shape[0]
+
+
+@dataclass
+class _Clock:
+    """Seconds per stage."""
+
+    laps_s: dict[str, float] = field(default_factory=dict)
+    _last: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        """Ends a stage."""
+        now = time.perf_counter()
+        self.laps_s[stage] = round(now - self._last, 4)
+        self._last = now
+
+
+def _is_current(
+    earlier: SegmentRecord, sha256: str, chosen: OptionsRecord, bundle: SegmentBundle, results: _Results
+) -> bool:
+    same = (
+        earlier.image.sha256 == sha256
+        and earlier.bundle.digest == bundle.digest
+        and earlier.versions == _versions()
+        and earlier.options == chosen
+        and earlier.outputs == results.outputs
+    )
+    return same and all((results.folder / name).is_file() for name in results.outputs)
+
+
+def _remove_stale(folder: Path, names: set[str]) -> None:
+    """Removes results of an earlier run that this one did not replace."""
+    for name in names:
+        if Path(name).name == name:  # a record made by others may say anything
+            (folder / name).unlink(missing_ok=True)
+
+
+def _record(
+    image: ImageRecord,
+    chosen: OptionsRecord,
+    bundle: SegmentBundle,
+    result: SegmentResult,
+    timings_s: dict[str, float],
+    outputs: tuple[str, ...],
+) -> SegmentRecord:
+    cells = tuple(
+        CellRecord(
+            box_xyxy=cell.box_xyxy,
+            source="classical",
+            confidence=round(cell.confidence, 6),
+            flagged=bool(cell.reasons),
+            reasons=cell.reasons,
+        )
+        for cell in result.cells
+    )
+    return SegmentRecord(
+        image=image,
+        bundle=BundleRecord(name=bundle.name, digest=bundle.digest),
+        versions=_versions(),
+        options=chosen,
+        normalisation=NormalisationRecord(**dataclasses.asdict(result.normalisation)),
+        segmenter=result.segmenter,
+        scale=1.0,
+        counts=CountsRecord(
+            lines=result.lines,
+            metal_share=result.metal_share,
+            cells=len(cells),
+            flagged_cells=sum(cell.flagged for cell in cells),
+        ),
+        timings_s=timings_s,
+        cells=cells,
+        outputs=outputs,
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "etchline": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
