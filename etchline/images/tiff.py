@@ -117,11 +117,10 @@ class TiffSamples:
         return grey
 
     def _remember(self, key: int, grey: npt.NDArray[Any]) -> None:
-        if grey.nbytes > CACHE_BYTES:
-            return
         self._cache[key] = grey
         self._cached_bytes += grey.nbytes
-        while self._cached_bytes > CACHE_BYTES:
+        # The newest stays even where it is larger: a page in one compressed strip is decoded once.
+        while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
             self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
 
     def _decode(self, index: int) -> npt.NDArray[Any]:

@@ -164,7 +164,9 @@ def _palette(path: Path, page: tifffile.TiffPage) -> npt.NDArray[np.uint8] | Non
         return None
     if page.colormap is None or page.colormap.shape != (3, 2**page.bitspersample) or page.dtype.kind != "u":
         raise ImageError(f"{path}: the colour table is missing or damaged; save it as grey")
-    grey: npt.NDArray[np.uint8] = luma((page.colormap.T // 257).astype(np.uint8))
+    # Writers scale 8 bits to 16 by 256 or by 257, and some forget to; the high byte is right for both.
+    table = page.colormap >> 8 if page.colormap.max() > 255 else page.colormap
+    grey: npt.NDArray[np.uint8] = luma(table.T.astype(np.uint8))
     return grey
 
 
