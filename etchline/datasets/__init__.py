@@ -1,5 +1,6 @@
 """Datasets: images with masks in a folder, their manifest, splits, checks, import and contact sheets."""
 
+from etchline.datasets.checks import Finding, check_dataset
 from etchline.datasets.manifest import (
     MANIFEST,
     SPLITS,
@@ -19,8 +20,10 @@ __all__ = [
     "SPLITS",
     "Dataset",
     "Digests",
+    "Finding",
     "ImageEntry",
     "Split",
+    "check_dataset",
     "file_sha256",
     "load_dataset",
     "make_entry",

@@ -26,6 +26,12 @@ def draw_tracks(
     return image.clip(0, 255).astype(np.uint8), mask
 
 
+@pytest.fixture
+def tracks() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """Draws an image of broken tracks and its mask from a seed and a size."""
+    return draw_tracks
+
+
 Pair = tuple[str, str, np.ndarray, np.ndarray]
 """IC, split, image, mask."""
 
