@@ -171,6 +171,7 @@ def _label_row(side: Side, words: UInt64Array, y: int, frame: Frame) -> int:
     above_x, above_labels = side.edges_x[above], side.run_labels[above]
     runs = _find_edges(words, frame.width, edges_x)
     side.sizes[1 + now] = runs
+    every_box = (1 << frame.borders_px.shape[0]) - 1
     metal = 0
     candidate = 0  # the first run above that may touch this run or a later one
     for run in range(runs):
@@ -192,7 +193,8 @@ def _label_row(side: Side, words: UInt64Array, y: int, frame: Frame) -> int:
         component[LEFT] = min(component[LEFT], left)
         component[RIGHT] = max(component[RIGHT], right)
         component[BOTTOM] = y + 1
-        component[INSIDE] |= _inside(left, right, y, frame)
+        if component[INSIDE] != every_box:
+            component[INSIDE] |= _inside(left, right, y, frame)
     return metal
 
 

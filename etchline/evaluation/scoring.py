@@ -17,6 +17,8 @@ from etchline.images import read_mask, write_image
 
 Outcome = ImageScore | Failure
 
+WORTH_A_PROCESS = 4  # starting one costs about as much as scoring some images
+
 
 def score_pair(pair: MaskPair, settings: EsdSettings, maps_dir: Path | None = None) -> Outcome:
     """The verdict on one pair, or why there is none.
@@ -43,22 +45,24 @@ def score_pairs(
     Args:
         pairs: what to score.
         settings: what counts.
-        jobs: processes; None: as many as there are processors. One process, or one pair, stays in this one.
+        jobs: processes; None: as many as there are processors, but none for fewer than WORTH_A_PROCESS pairs.
+            One is this process itself.
         maps_dir: see `score_pair`.
 
     Raises:
         SettingsError: `jobs` is below 1.
         OutputError: an error map cannot be written.
     """
-    workers = min(jobs if jobs is not None else os.cpu_count() or 1, len(pairs))
     if jobs is not None and jobs < 1:
         raise SettingsError(f"jobs is {jobs}; it must be 1 or more")
+    workers = min(jobs, len(pairs)) if jobs else min(os.cpu_count() or 1, len(pairs) // WORTH_A_PROCESS)
     score = partial(score_pair, settings=settings, maps_dir=maps_dir)
     if workers <= 1:
         yield from map(score, pairs)
         return
-    # A fork would copy locks that the progress bar's thread may hold.
+    # A plain fork would copy locks that the progress bar's thread may hold.
     context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(workers, mp_context=context) as executor:
         futures: list[Future[Outcome]] = [executor.submit(score, pair) for pair in pairs]
         try:
