@@ -144,16 +144,22 @@ def decoding(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """Keeps what Pillow warns and tifffile logs about odd files away from the user."""
+def silence_logs() -> Iterator[None]:
+    """Keeps what tifffile and Pillow log about odd files away from the user, in this thread only."""
     token = _silent.set(True)
     try:
-        # catch_warnings swaps global state: one thread at a time, or filters get lost.
-        with _warnings_lock, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         _silent.reset(token)
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """`silence_logs`, and Pillow's warnings too. For headers, not for decoding: one thread at a time."""
+    # catch_warnings swaps global state: two threads inside would lose filters.
+    with silence_logs(), _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _keep_record(_: logging.LogRecord) -> bool:

@@ -12,7 +12,15 @@ import numpy.typing as npt
 from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from etchline.errors import ImageError
-from etchline.images.formats import PNG_SIGNATURE, ImageFormat, check_limit, check_size, decoding, silence
+from etchline.images.formats import (
+    PNG_SIGNATURE,
+    ImageFormat,
+    check_limit,
+    check_size,
+    decoding,
+    silence,
+    silence_logs,
+)
 from etchline.images.samples import apply_orientation, band_rows, luma, over_black
 from etchline.images.source import GreyArray
 
@@ -73,7 +81,7 @@ class RasterSamples:
     def _decode(self) -> npt.NDArray[Any]:
         if self._deep_colour:
             return _grey_channels(imagecodecs.png_decode(self._path.read_bytes()))
-        with silence():
+        with silence_logs():
             self._image.load()
         return _grey_picture(self._path, self._image)
 

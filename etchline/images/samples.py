@@ -54,7 +54,8 @@ def luma(samples_hwc: npt.NDArray[Any]) -> npt.NDArray[Any]:
         grey: npt.NDArray[Any] = (total >> np.uint32(16)).astype(samples_hwc.dtype)
         return grey
     base = green.astype(np.float64)
-    mixed: npt.NDArray[Any] = base + 0.299 * (red - base) + 0.114 * (blue - base)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by `fit_linear_map`
+        mixed: npt.NDArray[Any] = base + 0.299 * (red - base) + 0.114 * (blue - base)
     return mixed
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from etchline.images.formats import check_limit, check_size, decoding, silence
+from etchline.images.formats import check_limit, check_size, decoding, silence, silence_logs
 from etchline.images.samples import apply_orientation
 from etchline.images.tiff_layout import check_jpeg_segment, check_segment, segment_to_grey, tiff_layout
 
@@ -58,7 +58,7 @@ class TiffSamples:
 
     def read(self, top: int, bottom: int, left: int, right: int) -> npt.NDArray[Any]:
         """See `Samples.read`."""
-        with self._lock, decoding(self._path), silence():
+        with self._lock, decoding(self._path), silence_logs():
             if self._layout.orientation == 1:
                 return self._window(top, bottom, left, right)
             if self._turned_hw is None:

@@ -5,6 +5,7 @@ import os
 import struct
 import tracemalloc
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import imagecodecs
 import numpy as np
@@ -271,3 +272,16 @@ def test_tifffile_speaks_again_afterwards(tmp_path, caplog):
     read_image(write(tmp_path / "raw.tif", "raw.tif"))
     logging.getLogger("tifffile").warning("from someone else")
     assert "from someone else" in caplog.text
+
+
+def test_colour_floats_beyond_the_range_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[[1.7e308, -1.7e308, 1.7e308]]]), photometric="rgb")
+    with pytest.raises(ImageError, match="NaN or infinite"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_many_threads_read_one_tiff(tmp_path):
+    path = write(tmp_path / "lzw.tif", "lzw.tif")
+    with open_image(path) as source, ThreadPoolExecutor(8) as pool:
+        rows = list(pool.map(lambda top: source.read(top % 40, top % 40 + 1)[0], range(200)))
+    np.testing.assert_array_equal(rows, np.tile(PIXELS, (5, 1)))
