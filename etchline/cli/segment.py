@@ -11,7 +11,9 @@ from etchline.cli.frame import DebugOption, JsonOption, exit_codes, print_json, 
 from etchline.errors import SettingsError
 
 if TYPE_CHECKING:
-    from etchline.segmentation.batch import Outcome
+    from etchline.segmentation.batch import Outcome, Status
+
+    Tally = Counter[Status]
 
 EXAMPLE = "Example: etchline segment scans/ --out lines --contours geojson"
 
@@ -102,7 +104,7 @@ def _report(outcomes: list["Outcome"], out: Path, json_output: bool) -> None:
         raise typer.Exit(max(outcome.exit_code for outcome in failed))
 
 
-def _line(outcomes: list["Outcome"], tally: Counter[str], out: Path) -> str:
+def _line(outcomes: list["Outcome"], tally: "Tally", out: Path) -> str:
     records = [outcome.record for outcome in outcomes if outcome.record]
     lines = sum(record.counts.lines for record in records)
     flagged = sum(record.counts.flagged_cells for record in records)
@@ -113,7 +115,7 @@ def _line(outcomes: list["Outcome"], tally: Counter[str], out: Path) -> str:
     return f"{', '.join(parts)}: {lines} lines, {flagged} of {cells} cells flagged; results in {out}"
 
 
-def _summary(outcomes: list["Outcome"], tally: Counter[str]) -> dict[str, Any]:
+def _summary(outcomes: list["Outcome"], tally: "Tally") -> dict[str, Any]:
     """The result of `--json`; its fields are in docs/segmentation.md."""
     images = [
         {

@@ -19,6 +19,8 @@ from etchline.segmentation.files import FileOptions, SegmentBundle, segment_file
 from etchline.segmentation.inputs import SegmentInput
 from etchline.segmentation.record import SegmentRecord
 
+Status = Literal["done", "skipped", "failed"]
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -32,7 +34,7 @@ class Outcome:
     """
 
     item: SegmentInput
-    status: Literal["done", "skipped", "failed"]
+    status: Status
     record: SegmentRecord | None = None
     error: str | None = None
     exit_code: int = 0

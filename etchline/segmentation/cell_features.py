@@ -2,7 +2,8 @@
 
 An ESD error is a change of topology, so the features ask how the lines' topology changes when the threshold
 moves a little: lines that merge when it falls are near a short, lines that break when it rises are near an
-open, lines that vanish are near a false positive, lines that appear are near a false negative.
+open, lines that vanish are near a false positive, lines that appear are near a false negative. Lines hardly
+longer than wide are what breaks and dirt leave behind.
 """
 
 import math
@@ -28,6 +29,7 @@ FEATURE_NAMES = (
     "vanishing_far",
     "appearing_near",
     "appearing_far",
+    "short_lines",
     "speckles",
     "low_margin",
     "noise",
@@ -87,7 +89,13 @@ def measure_cell(probability_hw: npt.NDArray[np.uint8], normalised_hw: npt.NDArr
     holes = _components(probability_hw < THRESHOLD, connectivity=4)
     speckles = lines.speckles() + holes.speckles()
     logs = [math.log1p(count) for pair in counts.values() for count in pair]
-    values = (*logs, math.log1p(speckles), _low_margin(probability_hw), _noise(normalised_hw))
+    values = (
+        *logs,
+        math.log1p(_short_lines(lines)),
+        math.log1p(speckles),
+        _low_margin(probability_hw),
+        _noise(normalised_hw),
+    )
     return CellFeatures(values=values, speckles=speckles)
 
 
@@ -116,6 +124,16 @@ def _raised(lines: _Components, high: _Components) -> tuple[int, int]:
     breaking = int(high.is_line.sum() - reached.sum())
     reached[lines.labels_hw[high.labels_hw > 0]] = True
     return breaking, int((lines.is_line & ~reached).sum())
+
+
+def _short_lines(lines: _Components) -> int:
+    """Components larger than a speckle whose area is below that of three squares of the lines' mean width."""
+    mask_hw = (lines.labels_hw > 0).view(np.uint8)
+    rims = cv2.morphologyEx(mask_hw, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    # The gradient marks both sides of an edge: a line of width w and length l has about 4 l of it.
+    width_px = 4.0 * int(np.count_nonzero(mask_hw)) / max(int(np.count_nonzero(rims)), 1)
+    areas = lines.stats[1:, cv2.CC_STAT_AREA]
+    return int(((areas > SPECKLE_PX) & (areas < 3.0 * width_px**2)).sum())
 
 
 def _low_margin(probability_hw: npt.NDArray[np.uint8]) -> float:

@@ -13,6 +13,7 @@ from etchline.segmentation.confidence import (
 )
 
 BACKGROUND, METAL = 5, 250
+OTHERS = {"low_margin", "noise", "short_lines"}
 
 
 def lines(height=60, width=80):
@@ -40,7 +41,7 @@ def test_certain_lines_show_nothing():
 def test_a_weak_gap_between_lines_is_near_a_short(level, names):
     image = lines()
     image[18:26, 30:34] = level
-    assert {f"merging_{name}" for name in names} == raised(image) - {"low_margin", "noise"}
+    assert {f"merging_{name}" for name in names} == raised(image) - OTHERS
     assert features(image)["merging_far"] == pytest.approx(np.log(2))
 
 
@@ -48,7 +49,7 @@ def test_a_weak_gap_between_lines_is_near_a_short(level, names):
 def test_a_weak_neck_is_near_an_open(level, names):
     image = lines()
     image[26:34, 30:34] = level
-    assert {f"breaking_{name}" for name in names} == raised(image) - {"low_margin", "noise"}
+    assert {f"breaking_{name}" for name in names} == raised(image) - OTHERS
 
 
 @pytest.mark.parametrize(("level", "names"), [(140, {"near", "far"}), (180, {"far"})])
@@ -57,14 +58,22 @@ def test_a_weak_line_is_near_a_false_positive(level, names):
     image[50:58, 5:30] = BACKGROUND
     image[52:57, 10:20] = level
     image[42:50] = METAL
-    assert {f"vanishing_{name}" for name in names} == raised(image) - {"low_margin", "noise"}
+    assert {f"vanishing_{name}" for name in names} == raised(image) - OTHERS
 
 
 @pytest.mark.parametrize(("level", "names"), [(120, {"near", "far"}), (80, {"far"})])
 def test_a_line_just_below_the_threshold_is_near_a_false_negative(level, names):
     image = lines()
     image[53:58, 10:20] = level
-    assert {f"appearing_{name}" for name in names} == raised(image) - {"low_margin", "noise"}
+    assert {f"appearing_{name}" for name in names} == raised(image) - OTHERS
+
+
+def test_short_lines_are_pieces_hardly_longer_than_wide():
+    image = lines()
+    assert features(image)["short_lines"] == 0
+    image[26:34, 30:50] = BACKGROUND
+    image[26:34, 35:45] = METAL
+    assert features(image)["short_lines"] == pytest.approx(np.log(2))
 
 
 def test_speckles_are_tiny_lines_and_holes_off_the_edge():
@@ -116,7 +125,7 @@ def test_more_fragile_places_never_mean_more_confidence():
 def drawn_cells(cells=4000, seed=0):
     rng = np.random.default_rng(seed)
     values = rng.exponential(0.5, (cells, len(FEATURE_NAMES)))
-    odds = -3.0 + 2.0 * values[:, 0] + 1.0 * values[:, 8]
+    odds = -3.0 + 2.0 * values[:, 0] + 1.0 * values[:, 9]
     return values, rng.random(cells) < 1 / (1 + np.exp(-odds))
 
 
@@ -124,7 +133,7 @@ def test_the_fit_finds_the_weights_that_made_the_errors():
     calibration = fit_calibration(*drawn_cells(), flag_below=0.7, fitted_on="a drawing")
     assert calibration.intercept == pytest.approx(-3.0, abs=0.35)
     assert calibration.coefficients[0] == pytest.approx(2.0, abs=0.25)
-    assert calibration.coefficients[8] == pytest.approx(1.0, abs=0.25)
+    assert calibration.coefficients[9] == pytest.approx(1.0, abs=0.25)
     assert min(calibration.coefficients) >= 0
     assert parse_calibration(calibration.model_dump_json(by_alias=True), "x") == calibration
 
@@ -140,8 +149,8 @@ def test_cells_of_one_kind_teach_nothing(cells, wrong):
     ("change", "message"),
     [
         ({"flag_below": 1.5}, r"c\.json: not a cell calibration \(flag_below: .*less than or equal to 1"),
-        ({"coefficients": [-1.0] * 11}, r"coefficients\.0: .*greater than or equal to 0"),
-        ({"coefficients": [1.0]}, r"1 coefficients for 11 features"),
+        ({"coefficients": [-1.0] * len(FEATURE_NAMES)}, r"coefficients\.0: .*greater than or equal to 0"),
+        ({"coefficients": [1.0]}, r"1 coefficients for 12 features"),
         ({"feature_names": ["other"]}, r"feature_names must be \['merging_near', .*\], got \['other'\]"),
         ({"surplus": 1}, r"surplus: Extra inputs"),
         ({"schema": 2}, r"schema: .*less than or equal to 1"),

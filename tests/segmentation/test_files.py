@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from etchline.errors import ImageError, OutputError
-from etchline.images import ArraySource, read_image, write_image
+from etchline.evaluation import EsdSettings, evaluate_masks
+from etchline.images import ArraySource, read_image, read_mask, write_image
 from etchline.segmentation import batch, files
 from etchline.segmentation.batch import segment_batch
+from etchline.segmentation.classical_bundle import classical_bundle
 from etchline.segmentation.files import FileOptions, segment_file
 from etchline.segmentation.inputs import SegmentInput
 from etchline.segmentation.record import read_record, settings_digest
-from tests.segmentation.drawing import level_bundle, tracks
+from etchline.segmentation.segmenter import SegmentSettings, Sinks, segment_source
+from tests.segmentation.drawing import Rows, level_bundle, tracks
 
 
 @pytest.fixture
@@ -176,6 +179,33 @@ def drawn_items(folder, count=5):
         write_image(image, tracks(80, 60 + index))
         items.append(SegmentInput(image, PurePosixPath(str(index))))
     return items
+
+
+@pytest.mark.parametrize("shape", [(300, 420), (420, 300), (5, 3), (1, 1)])
+def test_the_classical_segmenter_gives_the_same_in_bands(shape):
+    bundle = classical_bundle()
+    image = tracks(*shape, sigma=12.0)
+    banded = Rows()
+    settings = SegmentSettings(patch_px=64)
+    sinks = Sinks(Rows(), Rows(), banded)
+    segment_source(ArraySource(image), bundle.segmenter, sinks, bundle.calibration, settings)
+    fit = bundle.segmenter.fit(ArraySource(image))
+    assert (banded.image == bundle.segmenter.probability(image, 0, fit)).all()
+
+
+@pytest.mark.real_data
+def test_the_real_tile_has_no_error(real_data, tmp_path):
+    folder = real_data / "hy5syn-tiles"
+    item = SegmentInput(folder / "tile0_sem.png", PurePosixPath("tile"))
+    record, _ = segment_file(item, tmp_path, FileOptions(contours=("geojson",)), classical_bundle())
+    found = evaluate_masks(
+        read_mask(tmp_path / "tile_lines.png"),
+        read_mask(folder / "tile0_lines.png"),
+        EsdSettings(border_px=15, min_area_px=15),
+    )
+    counts = found.counts
+    assert (counts.opens, counts.shorts, counts.false_positives, counts.false_negatives) == (0, 0, 0, 0)
+    assert record.counts.lines == len(json.loads((tmp_path / "tile.geojson").read_text())["features"]) == 26
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
