@@ -60,6 +60,8 @@ def microscope_notes(path: Path, tags: Mapping[int, Any], height: int, width: in
     )
     if not same or field_height is None or not 0 < field_height <= height:
         return MicroscopeNotes(metadata)
+    if record.vendor == "hitachi" and field_height == height:
+        return MicroscopeNotes(metadata)  # its DataSize can include the bar: only the picture can tell
     return MicroscopeNotes(metadata, field_height)
 
 

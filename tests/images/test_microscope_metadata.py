@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from sem_drawings import bar, field
 
 from etchline.images import ImageMetadata, open_image, read_image
 from etchline.images.metadata import parse_fei, parse_zeiss
@@ -137,6 +138,13 @@ def test_hitachi_beside_the_image(tmp_path, encoding, suffix):
     (tmp_path / f"a{suffix}").write_bytes(text.replace("\n", "\r\n").encode(encoding))
     with open_image(tmp_path / "a.bmp") as source:
         assert source.metadata == ImageMetadata(4.961, "SE(U)", None, "hitachi")
+
+
+def test_hitachi_data_size_may_include_the_bar(tmp_path):
+    picture = np.vstack([field(904, 1280), bar(1280, 56)])
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text(HITACHI)
+    assert read_image(tmp_path / "a.png").field_rows == (0, 904)
 
 
 def test_hitachi_inside_the_tiff(tmp_path):
