@@ -1,7 +1,10 @@
 """Scoring of components that can no longer change, so that their tables can be used again.
 
 A pair is settled when both sides can count it once and for all; a complete component is scored when all its
-pairs are settled. Whether and when that happens has no influence on the result.
+pairs are settled. When that happens has no influence on the result.
+
+numba's cache looks at the file of the compiled function only: after a change of `esd_kernel` delete
+`__pycache__`, or the old columns stay compiled in here.
 """
 
 import numpy as np

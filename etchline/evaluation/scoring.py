@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from functools import partial
@@ -26,7 +27,8 @@ def score_pair(pair: MaskPair, settings: EsdSettings, maps_dir: Path | None = No
     Args:
         pair: the two files.
         settings: what counts.
-        maps_dir: where `<key>_errors.png` is written if the pair has errors; None: nowhere.
+        maps_dir: where `<key>_errors.png` is written if the pair has errors, and removed if it has none;
+            None: nowhere.
 
     Raises:
         OutputError: the error map cannot be written.
@@ -63,7 +65,10 @@ def score_pairs(
     # A plain fork would copy locks that the progress bar's thread may hold.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(workers, mp_context=context) as executor:
+    # Ctrl-C reaches the whole process group; workers leave it to this process, which cancels them.
+    with ProcessPoolExecutor(
+        workers, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+    ) as executor:
         futures: list[Future[Outcome]] = [executor.submit(score, pair) for pair in pairs]
         try:
             for future in as_completed(futures):
@@ -76,6 +81,11 @@ def _score(pair: MaskPair, settings: EsdSettings, maps_dir: Path | None) -> Imag
     names = (str(pair.pred_path), str(pair.truth_path))
     pred_hw, truth_hw = read_mask(pair.pred_path), read_mask(pair.truth_path)
     result = evaluate_masks(pred_hw, truth_hw, settings, names=names)
-    if maps_dir is not None and result.counts.errors:
-        write_image(maps_dir / f"{pair.image}_errors.png", draw_error_map(pred_hw, truth_hw, settings))
+    if maps_dir is not None:
+        map_path = maps_dir / f"{pair.image}_errors.png"
+        if result.counts.errors:
+            write_image(map_path, draw_error_map(pred_hw, truth_hw, settings))
+        else:
+            # One from an earlier run would show errors that are no more.
+            map_path.unlink(missing_ok=True)
     return ImageScore(pair.image, pair.ic, pair.split, result)

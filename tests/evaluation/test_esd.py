@@ -18,7 +18,7 @@ from etchline.evaluation.esd import (
     evaluate_masks,
     evaluate_sources,
 )
-from etchline.images.source import ArraySource
+from etchline.images import ArraySource, read_mask
 from tests.evaluation.drawings import blank, comb, with_boxes
 from tests.evaluation.oracle import brute_force
 
@@ -376,3 +376,13 @@ class TestRefusals:
     def test_band_of_another_type(self):
         with pytest.raises(ImageError, match="a band must be bool or uint8, got int64"):
             EsdAccumulator(10, 1).update(np.zeros((1, 10), np.int64), blank(1, 10))
+
+
+@pytest.mark.real_data
+class TestRealLayout:
+    """Line counts that the published code gives for the same mask."""
+
+    @pytest.mark.parametrize(("wanted", "lines"), [(AT_ZERO, 408), (EsdSettings(), 393)])
+    def test_identity(self, real_data, wanted, lines):
+        truth = read_mask(real_data / "hy5syn-labels" / "mask_b.png")
+        assert counts(truth, truth, wanted.border_px, wanted.min_area_px) == EsdCounts(lines=lines)

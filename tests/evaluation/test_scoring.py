@@ -69,6 +69,9 @@ def test_error_maps_of_images_with_errors_only(pairs, tmp_path):
         "3_errors.png",
     ]
     assert read_image(tmp_path / "maps" / "1_errors.png").pixels_hw.shape[1] == 100
+    write_image(pairs[1].pred_path, comb())
+    list(score_pairs(pairs, AT_ZERO, jobs=1, maps_dir=tmp_path / "maps"))
+    assert not (tmp_path / "maps" / "1_errors.png").exists()
 
 
 def test_unwritable_maps_are_no_verdict_on_the_image(pairs, tmp_path):
