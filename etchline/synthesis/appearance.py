@@ -1,4 +1,4 @@
-"""What a material, a preparation and a microscope do to an image: one named physical parameter for each effect."""
+"""What material, preparation and microscope do to an image: one named physical parameter for each effect."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -39,4 +39,4 @@ def spots(rng: np.random.Generator, shape_hw: tuple[int, int], length_px: float,
     step = max(1, int(np.sqrt(field.size / 65536)))
     level = np.quantile(field[::step, ::step], 1.0 - share)
     softness = np.float32(0.6 * min(1.0, 4.0 / length_px))
-    return np.clip((field - np.float32(level)) / softness + np.float32(0.5), 0, 1)
+    return np.asarray(np.clip((field - np.float32(level)) / softness + np.float32(0.5), 0, 1), np.float32)

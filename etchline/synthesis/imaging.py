@@ -55,7 +55,7 @@ def _charge(coverage_hw: FloatArray, look: Appearance) -> FloatArray:
     """Counts lost to charge, which builds up over metal and decays exponentially along the scan line."""
     decay = np.float32(np.exp(-1.0 / look.charging_px))
     tail = lfilter([1 - decay], [np.float32(1), -decay], coverage_hw, axis=1).astype(np.float32)
-    return np.float32(look.charging_gain) * tail
+    return np.asarray(np.float32(look.charging_gain) * tail, np.float32)
 
 
 def _add_noise(signal_hw: FloatArray, look: Appearance, rng: np.random.Generator) -> FloatArray:

@@ -1,4 +1,4 @@
-"""What the preparation of the sample leaves behind: vias and their holes, residue, dust, scratches, ghosts."""
+"""What the preparation of the sample leaves: vias and their holes, residue, dust, scratches, ghosts."""
 
 import cv2
 import numpy as np
@@ -59,7 +59,7 @@ def layer_below(coverage_hw: FloatArray, look: Appearance, rng: np.random.Genera
     profile = ((position % 1.0 < 0.5) & present[position.astype(int)]).astype(np.float32)
     profile = cv2.GaussianBlur(profile.reshape(1, -1), (0, 0), 2.0).ravel()
     ghost = profile[None, :] if along_x else profile[:, None]
-    return np.float32(look.ghost_level) * ghost * (1 - coverage_hw)
+    return np.asarray(np.float32(look.ghost_level) * ghost * (1 - coverage_hw), np.float32)
 
 
 def add_damage(signal_hw: FloatArray, look: Appearance, rng: np.random.Generator) -> FloatArray:

@@ -120,7 +120,7 @@ def _place_blocks(grid: _Grid, style: LayoutStyle, megapixels: float, rng: np.ra
 
 def _place_power(grid: _Grid, style: LayoutStyle, rng: np.random.Generator) -> None:
     """Power lines of `power_tracks` tracks from edge to edge, cut where a block is in the way."""
-    tracks, nodes = grid.owner.shape
+    tracks = len(grid.owner)
     track = 0
     while track + style.power_tracks <= tracks:
         if rng.random() >= style.power_share:

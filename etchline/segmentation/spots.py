@@ -1,0 +1,115 @@
+"""Components too small to be metal lines: residue and noise. They are judged whole, however bands are cut."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from etchline.errors import SettingsError
+from etchline.segmentation.components import BandComponents
+
+Uint8Array = npt.NDArray[np.uint8]
+Int64Array = npt.NDArray[np.int64]
+
+# Largest half-width that is told apart when line widths are measured.
+WIDTH_REACH_PX = 16
+# Line width where no line is wide enough to be measured.
+LEAST_WIDTH_PX = 3.0
+
+
+@dataclass(frozen=True)
+class SpotSettings:
+    """What is a spot.
+
+    Attributes:
+        line_widths: a component whose box is at most this many line widths high and wide is a spot.
+        most_px: no component with a longer box is a spot, however wide lines are.
+
+    Raises:
+        SettingsError: a value is negative.
+    """
+
+    line_widths: float = 1.25
+    most_px: float = 24.0
+
+    def __post_init__(self) -> None:
+        for name in ("line_widths", "most_px"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"spot setting {name}={getattr(self, name)}: must not be negative")
+
+
+@dataclass(frozen=True)
+class Spots:
+    """Pixels that are no metal although they are bright.
+
+    Attributes:
+        runs: int64 (n, 3), sorted: image row, first column, column after the last.
+        count: number of spots.
+        line_width_px: the typical line width that they were compared with.
+    """
+
+    runs: Int64Array
+    count: int
+    line_width_px: float
+
+    def paint(self, rows_hw: Uint8Array, top: int, value: int) -> None:
+        """Sets the spots' pixels on image rows [top, top + n) of `rows_hw`, (n, width), in place."""
+        first, last = np.searchsorted(self.runs[:, 0], (top, top + len(rows_hw)))
+        for row, left, right in self.runs[first:last].tolist():
+            rows_hw[row - top, left:right] = value
+
+
+def find_spots(masks: Iterable[Uint8Array], first_row: int, settings: SpotSettings) -> Spots:
+    """The spots of a mask that comes in bands.
+
+    Only what may still be a spot is kept of each band, so memory follows the number of small components.
+
+    Args:
+        masks: uint8 0 or 1, (n, width) each, from top to bottom.
+        first_row: image row of the first band's first row.
+        settings: what is a spot.
+    """
+    components, top = BandComponents(), first_row
+    half_widths = np.zeros(WIDTH_REACH_PX + 1, np.int64)
+    runs, labels = [np.zeros((0, 3), np.int64)], [np.zeros(0, np.int64)]
+    for mask_hw in masks:
+        half_widths += _half_widths(mask_hw)
+        band_runs, band_labels = _runs(components.add(mask_hw), settings.most_px)
+        runs.append(band_runs + np.array([top, 0, 0]))
+        labels.append(band_labels)
+        top += len(mask_hw)
+    line_width_px = _median_width(half_widths)
+    found = components.merge()
+    reach = min(settings.line_widths * line_width_px, settings.most_px)
+    sides = found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]
+    spot = sides.max(axis=1, initial=0) <= reach
+    kept = spot[found.of_label[np.concatenate(labels)]]
+    return Spots(np.concatenate(runs)[kept], int(spot.sum()), line_width_px)
+
+
+def _runs(labels_hw: npt.NDArray[np.int64], most_px: float) -> tuple[Int64Array, Int64Array]:
+    """Runs of equal labels no longer than `most_px`: (n, 3) row, start, end, and (n,) their labels."""
+    edges = np.diff(np.pad(labels_hw, ((0, 0), (1, 1)), constant_values=-1), axis=1) != 0
+    rows, columns = np.nonzero(edges)
+    values = np.append(labels_hw, np.full((len(labels_hw), 1), -1), axis=1)[rows, columns]
+    # Each run of metal begins at an edge and ends at the row's next one, since 8-neighbours share a label.
+    starts = np.flatnonzero(values >= 0)
+    starts = starts[columns[starts + 1] - columns[starts] <= most_px]
+    return np.stack((rows[starts], columns[starts], columns[starts + 1]), axis=1), values[starts]
+
+
+def _half_widths(mask_hw: Uint8Array) -> Int64Array:
+    """How many ridge pixels of the metal have each distance to the background, in whole px."""
+    distance = cv2.distanceTransform(mask_hw, cv2.DIST_L2, 3)
+    ridge = (distance > 1) & (distance >= cv2.dilate(distance, np.ones((3, 3), np.uint8)))
+    reached = np.minimum(np.rint(distance[ridge]), WIDTH_REACH_PX).astype(np.int64)
+    return np.bincount(reached, minlength=WIDTH_REACH_PX + 1)
+
+
+def _median_width(half_widths: Int64Array) -> float:
+    """Twice the median half-width."""
+    if not half_widths.any():
+        return LEAST_WIDTH_PX
+    return 2.0 * float(np.searchsorted(np.cumsum(half_widths), half_widths.sum() / 2))
