@@ -85,7 +85,7 @@ def _score(pair: MaskPair, settings: EsdSettings, maps_dir: Path | None) -> Imag
         map_path = maps_dir / f"{pair.image}_errors.png"
         if result.counts.errors:
             write_image(map_path, draw_error_map(pred_hw, truth_hw, settings))
-        else:
-            # One from an earlier run would show errors that are no more.
-            map_path.unlink(missing_ok=True)
+        elif map_path.is_file():
+            # It is of an earlier run and shows errors that are no more.
+            map_path.unlink()
     return ImageScore(pair.image, pair.ic, pair.split, result)
