@@ -163,14 +163,19 @@ def _unlisted(dataset: Dataset) -> Iterator[Finding]:
         yield Finding("warning", name, "unlisted-file", message)
 
 
-def unlisted_files(dataset: Dataset) -> list[str]:
-    """Files in the dataset's folder that its manifest does not name, relative to it; not the hidden ones."""
+def unlisted_files(dataset: Dataset, *, hidden: bool = False) -> list[str]:
+    """Files in the dataset's folder that its manifest does not name, relative to it.
+
+    Args:
+        dataset: the dataset.
+        hidden: also files and folders whose name starts with a dot.
+    """
     listed = {MANIFEST} | {path for entry in dataset.images for path in (entry.image, entry.mask)}
     found = []
     for path in sorted(dataset.folder.rglob("*")):
         name = path.relative_to(dataset.folder)
-        hidden = any(part.startswith(".") for part in name.parts)
-        if not hidden and not path.is_dir() and name.as_posix() not in listed:
+        passed_over = not hidden and any(part.startswith(".") for part in name.parts)
+        if not passed_over and not path.is_dir() and name.as_posix() not in listed:
             found.append(name.as_posix())
     return found
 

@@ -32,14 +32,23 @@ def split_entries(
     by_ic: dict[str, list[str]] = defaultdict(list)
     for entry in entries:
         by_ic[entry.ic].append(entry.image)
-    unknown = sorted(set(unseen) - set(by_ic))
-    if unknown:
-        known = ", ".join(sorted(by_ic)) or "none"
-        raise DatasetError(f"unseen IC {', '.join(unknown)}: no such IC in the dataset; it has {known}")
+    check_unseen(unseen, by_ic)
     chosen: dict[str, Split] = {}
     for ic, images in by_ic.items():
         chosen |= dict.fromkeys(images, "unseen") if ic in unseen else _draw(ic, images, seed)
     return tuple(entry.model_copy(update={"split": chosen[entry.image]}) for entry in entries)
+
+
+def check_unseen(unseen: Collection[str], ics: Collection[str]) -> None:
+    """Refuses unseen ICs that are not among `ics`.
+
+    Raises:
+        DatasetError: see above.
+    """
+    unknown = sorted(set(unseen) - set(ics))
+    if unknown:
+        known = ", ".join(sorted(ics)) or "none"
+        raise DatasetError(f"unseen IC {', '.join(unknown)}: no such IC in the dataset; it has {known}")
 
 
 def _draw(ic: str, images: Sequence[str], seed: int) -> dict[str, Split]:
