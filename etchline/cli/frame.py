@@ -47,7 +47,7 @@ def exit_codes(debug: bool) -> Iterator[None]:
     except EtchlineError as error:
         _report(str(error), debug)
         raise typer.Exit(error.exit_code) from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (the last resort: one line for the user, the traceback behind --debug)
         _report(f"internal error: {type(error).__name__}: {error} (--debug shows where)", debug)
         raise typer.Exit(FAILED) from None
 

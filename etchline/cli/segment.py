@@ -1,6 +1,5 @@
 """`etchline segment`: images to masks, confidence, overlay, record and contours."""
 
-import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -63,27 +62,20 @@ def segment(
         from etchline.segmentation.files import FileOptions
         from etchline.segmentation.inputs import collect_inputs
 
-        _check(bundle, pixel_size_nm, jobs)
+        _check(bundle, pixel_size_nm)
         options = FileOptions(parse_formats(contours), pixel_size_nm, overwrite)
         items = collect_inputs(inputs, out)
-        batch = segment_batch(items, out, options, classical_bundle(), jobs or _cores())
+        batch = segment_batch(items, out, options, classical_bundle(), jobs)
         outcomes = list(progress(batch, "segment", len(items)))
         outcomes.sort(key=lambda outcome: items.index(outcome.item))
         _report(outcomes, out, json_output)
 
 
-def _check(bundle: str, pixel_size_nm: float | None, jobs: int | None) -> None:
+def _check(bundle: str, pixel_size_nm: float | None) -> None:
     if bundle != "classical":
         raise SettingsError(f"--bundle {bundle}: not known to this version; choose classical")
     if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
         raise SettingsError(f"--pixel-size-nm {pixel_size_nm}: must be a finite length above 0")
-    if jobs is not None and jobs < 1:
-        raise SettingsError(f"--jobs {jobs}: must be 1 or more")
-
-
-def _cores() -> int:
-    """Cores this process may use (a container's share, not the machine's)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _report(outcomes: list["Outcome"], out: Path, json_output: bool) -> None:

@@ -1,20 +1,17 @@
 """Scores of many mask pairs, over processes; a bad pair does not stop the others."""
 
-import multiprocessing
-import os
-import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
-from etchline.errors import InputError, SettingsError
+from etchline.errors import InputError
 from etchline.evaluation.errormap import draw_error_map
 from etchline.evaluation.esd import EsdSettings, evaluate_masks
 from etchline.evaluation.folders import MaskPair
 from etchline.evaluation.pooling import ImageScore
 from etchline.evaluation.report import Failure
 from etchline.images import read_mask, write_image
+from etchline.processes import map_processes
 
 Outcome = ImageScore | Failure
 
@@ -47,34 +44,15 @@ def score_pairs(
     Args:
         pairs: what to score.
         settings: what counts.
-        jobs: processes; None: as many as there are processors, but none for fewer than WORTH_A_PROCESS pairs.
-            One is this process itself.
+        jobs: see `map_processes`.
         maps_dir: see `score_pair`.
 
     Raises:
         SettingsError: `jobs` is below 1.
         OutputError: an error map cannot be written.
     """
-    if jobs is not None and jobs < 1:
-        raise SettingsError(f"jobs is {jobs}; it must be 1 or more")
-    workers = min(jobs, len(pairs)) if jobs else min(os.cpu_count() or 1, len(pairs) // WORTH_A_PROCESS)
     score = partial(score_pair, settings=settings, maps_dir=maps_dir)
-    if workers <= 1:
-        yield from map(score, pairs)
-        return
-    # A plain fork would copy locks that the progress bar's thread may hold.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    # Ctrl-C reaches the whole process group; workers leave it to this process, which cancels them.
-    with ProcessPoolExecutor(
-        workers, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
-    ) as executor:
-        futures: list[Future[Outcome]] = [executor.submit(score, pair) for pair in pairs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+    return map_processes(score, pairs, jobs, WORTH_A_PROCESS)
 
 
 def _score(pair: MaskPair, settings: EsdSettings, maps_dir: Path | None) -> ImageScore:

@@ -1,20 +1,13 @@
 """Image files to result files, one after the other or on several processes; finished ones are not redone."""
 
-import contextlib
-import itertools
-import multiprocessing
-import os
-import signal
+import functools
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
-
 from etchline.errors import EtchlineError
+from etchline.processes import map_processes
 from etchline.segmentation.files import FileOptions, SegmentBundle, segment_file
 from etchline.segmentation.inputs import SegmentInput
 from etchline.segmentation.record import SegmentRecord
@@ -41,7 +34,11 @@ class Outcome:
 
 
 def segment_batch(
-    items: list[SegmentInput], out_dir: Path, options: FileOptions, bundle: SegmentBundle, jobs: int
+    items: list[SegmentInput],
+    out_dir: Path,
+    options: FileOptions,
+    bundle: SegmentBundle,
+    jobs: int | None = None,
 ) -> Iterator[Outcome]:
     """Yields the outcome of every image as it is finished; a bad image does not stop the others.
 
@@ -50,44 +47,15 @@ def segment_batch(
         out_dir: where results go.
         options: see `files.FileOptions`.
         bundle: what segments.
-        jobs: processes; with one, or with one image, this process does the work.
+        jobs: see `map_processes`.
 
     Raises:
+        SettingsError: `jobs` is below 1.
         EtchlineError: a worker process died.
         KeyboardInterrupt: by Ctrl-C; finished results stay, the image in work leaves nothing half-written.
     """
-    workers = min(jobs, len(items))
-    if workers <= 1:
-        for item in items:
-            yield _outcome(item, out_dir, options, bundle)
-        return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare_worker)
-    with _one_thread_each(), pool:
-        try:
-            yield from _through_pool(pool, workers, items, (out_dir, options, bundle))
-        except BrokenProcessPool as error:
-            raise EtchlineError(
-                f"a worker process died (out of memory?); run again with fewer than --jobs {jobs}"
-            ) from error
-
-
-def _through_pool(
-    pool: ProcessPoolExecutor,
-    workers: int,
-    items: list[SegmentInput],
-    shared: tuple[Path, FileOptions, SegmentBundle],
-) -> Iterator[Outcome]:
-    """Outcomes as they come. No more is handed out than can run: the pool does not give back what waits."""
-    waiting = iter(items)
-    running: set[Future[Outcome]] = {
-        pool.submit(_interruptible, item, *shared) for item in itertools.islice(waiting, workers)
-    }
-    while running:
-        finished, running = wait(running, return_when=FIRST_COMPLETED)
-        for item in itertools.islice(waiting, len(finished)):
-            running.add(pool.submit(_interruptible, item, *shared))
-        for future in finished:
-            yield future.result()
+    work = functools.partial(_outcome, out_dir=out_dir, options=options, bundle=bundle)
+    return map_processes(work, items, jobs)
 
 
 def _outcome(item: SegmentInput, out_dir: Path, options: FileOptions, bundle: SegmentBundle) -> Outcome:
@@ -96,30 +64,3 @@ def _outcome(item: SegmentInput, out_dir: Path, options: FileOptions, bundle: Se
     except EtchlineError as error:
         return Outcome(item, "failed", error=str(error), exit_code=error.exit_code)
     return Outcome(item, "done" if is_new else "skipped", record=record)
-
-
-def _interruptible(item: SegmentInput, out_dir: Path, options: FileOptions, bundle: SegmentBundle) -> Outcome:
-    """In a worker: Ctrl-C reaches it at work only; a waiting one would print a traceback."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return _outcome(item, out_dir, options, bundle)
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _prepare_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
-
-
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started in the block use one OpenMP thread each, unless the user said otherwise."""
-    if "OMP_NUM_THREADS" in os.environ:
-        yield
-        return
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        del os.environ["OMP_NUM_THREADS"]

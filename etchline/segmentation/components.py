@@ -64,14 +64,13 @@ class BandComponents:
         self._top += mask_hw.shape[0]
         return labels_hw
 
+    def count(self) -> int:
+        """Components in all rows so far."""
+        return self._join()[0]
+
     def merge(self) -> Components:
         """The components of all rows so far."""
-        above, below = np.concatenate([np.zeros((2, 0), np.int64), *self._links], axis=1)
-        graph = coo_array((np.ones(above.size, np.int8), (above, below)), shape=(self._labels,) * 2)
-        found, of_label = 0, np.zeros(0, np.int64)
-        if self._labels:  # scipy refuses an empty graph
-            found, of_label = connected_components(graph, directed=False)
-            of_label = of_label.astype(np.int64)
+        found, of_label = self._join()
         boxes = np.tile(np.array([np.iinfo(np.int64).max] * 2 + [-1] * 2, np.int64), (found, 1))
         areas = np.zeros(found, np.int64)
         if found:
@@ -80,6 +79,15 @@ class BandComponents:
             np.maximum.at(boxes[:, 2:], of_label, parts[:, 2:])
             np.add.at(areas, of_label, np.concatenate(self._areas))
         return Components(of_label, boxes, areas)
+
+    def _join(self) -> tuple[int, Int64Array]:
+        """Number of components, and the component of each label."""
+        if not self._labels:  # scipy refuses an empty graph
+            return 0, np.zeros(0, np.int64)
+        above, below = np.concatenate([np.zeros((2, 0), np.int64), *self._links], axis=1)
+        graph = coo_array((np.ones(above.size, np.int8), (above, below)), shape=(self._labels,) * 2)
+        found, of_label = connected_components(graph, directed=False)
+        return int(found), of_label.astype(np.int64)
 
 
 def _touching(above_w: Int64Array, below_w: Int64Array, connectivity: int) -> list[Int64Array]:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from etchline.errors import SettingsError
 from etchline.images.source import GreyArray, RowSink, WindowSource
 from etchline.segmentation.cell_features import THRESHOLD, CellFeatures, measure_cell
+from etchline.segmentation.components import BandComponents
 from etchline.segmentation.confidence import CellCalibration, pixel_confidence
-from etchline.segmentation.line_count import LineCounter
 from etchline.segmentation.normalise import Normalisation, NormaliseSettings, bands, fit_normalisation
 from etchline.segmentation.overlay import Overlay, outline
 from etchline.segmentation.record import FlagReason
@@ -186,7 +186,7 @@ class _Drive(Generic[FitT]):
         self._settings = settings
         self._normalisation = normalisation
         self._cells: list[Cell] = []
-        self._counter = LineCounter()
+        self._lines = BandComponents()
         self._metal_px = 0
 
     def write_outside(self, top: int, bottom: int) -> None:
@@ -206,7 +206,7 @@ class _Drive(Generic[FitT]):
         own = slice(top - band.top, bottom - band.top)
         mask_hw = binarise_probability(band.probability_hw)
         self._cells.extend(self._cell(patch, band) for patch in patches)
-        self._counter.add(mask_hw[own])
+        self._lines.add(mask_hw[own])
         self._metal_px += int(np.count_nonzero(mask_hw[own]))
         self._write(mask_hw[own], pixel_confidence(band.probability_hw[own]), band.probability_hw[own])
         if self._sinks.overlay:
@@ -221,7 +221,7 @@ class _Drive(Generic[FitT]):
             normalisation=self._normalisation,
             segmenter=numbers,
             cells=tuple(self._cells),
-            lines=self._counter.count(),
+            lines=self._lines.count(),
             metal_share=self._metal_px / field_px if field_px else 0.0,
         )
 

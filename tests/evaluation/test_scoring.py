@@ -82,7 +82,7 @@ def test_unwritable_maps_are_no_verdict_on_the_image(pairs, tmp_path):
 
 @pytest.mark.parametrize("jobs", [0, -2])
 def test_jobs_below_one(pairs, jobs):
-    with pytest.raises(SettingsError, match=f"jobs is {jobs}; it must be 1 or more"):
+    with pytest.raises(SettingsError, match=f"--jobs {jobs}: must be 1 or more"):
         list(score_pairs(pairs, AT_ZERO, jobs=jobs))
 
 
