@@ -11,7 +11,15 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from etchline.datasets.checks import unlisted_files
-from etchline.datasets.manifest import MANIFEST, Dataset, ImageEntry, load_dataset, make_entry, save_dataset
+from etchline.datasets.manifest import (
+    MANIFEST,
+    Dataset,
+    ImageEntry,
+    folder_name,
+    load_dataset,
+    make_entry,
+    save_dataset,
+)
 from etchline.datasets.patterns import PathPattern
 from etchline.datasets.splits import check_unseen, split_entries
 from etchline.datasets.staging import Staging, staged_folder
@@ -131,7 +139,7 @@ def import_dataset(
             have no mask, files cannot be used, or two images would become one.
         OutputError: `out` cannot be written.
     """
-    _check_out(out)
+    check_replaceable(out)
     found = _find_pairs(out, settings)
     pairs = found.pairs
     if found.without_mask and not settings.allow_missing:
@@ -162,7 +170,7 @@ def import_dataset(
     return ImportResult(load_dataset(out), found.without_mask, found.without_image, reused)
 
 
-def _check_out(out: Path) -> None:
+def check_replaceable(out: Path) -> None:
     """Refuses to replace anything but a dataset that is described whole by its manifest."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
@@ -203,7 +211,7 @@ def _find_pairs(out: Path, settings: ImportSettings) -> _Found:
     all_masks = [name for name in _files(settings.masks, out) if mask_pattern.match(name)]
     return _Found(
         pairs,
-        without_mask=tuple(name for name in images if name not in paired),
+        without_mask=tuple(sorted(set(images) - set(paired))),
         without_image=tuple(sorted(set(all_masks) - set(masks.values()))),
     )
 
@@ -233,7 +241,11 @@ def _pair(settings: ImportSettings, path: str, fields: dict[str, str], mask: Pat
             )
         place.append(fields.get(key) or constant or "")
     ic, layer = place
-    stem = "/".join([ic, layer, fields.get("name") or image.stem])
+    try:
+        # Before anything is written: a constant such as "../x" must not lead out of the staging folder.
+        stem = "/".join(folder_name(part) for part in (ic, layer, fields.get("name") or image.stem))
+    except ValueError as error:
+        raise DatasetError(f"{image}: {error}") from error
     return _Pair(image, mask, ic, layer, f"images/{stem}{image.suffix}", f"masks/{stem}.png")
 
 

@@ -31,8 +31,12 @@ def _relative(path: str) -> str:
     return path
 
 
-def _folder_name(name: str) -> str:
-    """`name`, refused where it cannot be the name of a folder."""
+def folder_name(name: str) -> str:
+    """`name`, refused where it cannot be the name of a folder.
+
+    Raises:
+        ValueError: see above.
+    """
     if not name.strip() or name in (".", "..") or re.search(r"[/\\\x00-\x1f]", name):
         raise ValueError(f'name "{name}" must be usable as the name of a folder')
     return name
@@ -45,7 +49,7 @@ def _positive(value: float) -> float:
 
 
 RelativePath = Annotated[str, AfterValidator(_relative)]
-FolderName = Annotated[str, Field(max_length=100), AfterValidator(_folder_name)]
+FolderName = Annotated[str, Field(max_length=100), AfterValidator(folder_name)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 

@@ -268,6 +268,14 @@ def test_folders_that_are_no_dataset_are_never_replaced(tmp_path, source):
             r'"\{die\}/\{name\}\.png": \{die\} is not in the image pattern',
         ),
         ({"mask_pattern": "{ic}/{layer}/{name}.png"}, "would be its own mask"),
+        (
+            {
+                "image_pattern": "ic0/{layer}/{name}.png",
+                "mask_pattern": "ic0/{layer}/{name}_mask.png",
+                "ic": "../x",
+            },
+            r'00\.png: name "\.\./x" must be usable as the name of a folder',
+        ),
         ({"ic": "x"}, "ic: give it either in the image pattern"),
         (
             {"image_pattern": "{ic}/{die}/{name}.png", "mask_pattern": "{ic}/{die}/{name}_mask.png"},
