@@ -1,0 +1,86 @@
+"""Synthetic datasets on disk."""
+
+import functools
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from etchline import __version__
+from etchline.datasets import Dataset, load_dataset, make_entry, save_dataset, split_entries
+from etchline.datasets.importing import check_replaceable
+from etchline.datasets.staging import Staging, staged_folder
+from etchline.errors import DatasetError
+from etchline.processes import map_processes
+from etchline.storage import write_text
+from etchline.synthesis.benchmark import PlannedImage, SynthRequest, draw_files, plan
+from etchline.synthesis.families import FAMILIES
+
+Track = Callable[[Iterable[None], int], Iterable[None]]
+
+
+def synthesise(
+    request: SynthRequest,
+    out: Path,
+    *,
+    jobs: int | None = None,
+    overwrite: bool = False,
+    track: Track = lambda items, total: items,
+) -> Dataset:
+    """The dataset drawn into `out`: ic01 to ic07 split 70/10/20 by image, ic08 to ic14 "unseen".
+
+    It is built beside `out` and takes its place at the end, as a whole. An interrupted call leaves `out` as
+    it was; the same call again draws only what is missing.
+
+    Args:
+        request: what to draw.
+        out: a new or empty folder; with `overwrite` also a dataset, which is replaced.
+        jobs: see `map_processes`.
+        overwrite: whether a dataset at `out` may be replaced.
+        track: shows progress over so many items.
+
+    Raises:
+        DatasetError: `out` holds something.
+        LayoutError: a layout file cannot be used.
+        OutputError: `out` cannot be written.
+    """
+    if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
+        raise DatasetError(
+            f"{out}: exists and is not empty; choose a new folder, or replace it (--overwrite)"
+        )
+    check_replaceable(out)
+    planned = plan(request)
+    with staged_folder(out) as staging:
+        _keep_only(staging, request)
+        drawing = map_processes(functools.partial(_draw_one, request, staging.folder), planned, jobs)
+        for _ in track(drawing, len(planned)):
+            pass
+        entries = [
+            make_entry(
+                staging.folder,
+                image.image,
+                image.mask,
+                ic=image.ic,
+                layer=image.layer,
+                pixel_size_nm=request.layout_pixel_nm,
+            )
+            for image in planned
+        ]
+        unseen = [family.name for family in FAMILIES[: request.ics] if not family.seen]
+        name = f"etchline synth --seed {request.seed}"
+        save_dataset(Dataset(staging.folder, name, split_entries(entries, request.seed, unseen)))
+    return load_dataset(out)
+
+
+def _draw_one(request: SynthRequest, folder: Path, planned: PlannedImage) -> None:
+    draw_files(request, planned, folder)
+
+
+def _keep_only(staging: Staging, request: SynthRequest) -> None:
+    """Keeps what an interrupted call drew if it was for the same request and by the same version."""
+    text = json.dumps({"version": __version__, **asdict(request)}, default=str, sort_keys=True)
+    if staging.journal.exists() and staging.journal.read_text() != text:
+        shutil.rmtree(staging.folder)
+        staging.folder.mkdir()
+    write_text(staging.journal, text)
