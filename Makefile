@@ -1,0 +1,80 @@
+# `make` lists the targets. On a Debian machine with Python 3.11 or newer and make, nothing else is needed.
+
+# Choose another interpreter or place with `make test PYTHON=python3.12 VENV=/tmp/venv`.
+PYTHON ?=
+VENV ?= .venv
+# Newest first, within `requires-python`; the first that runs is taken.
+PYTHONS := python3.13 python3.12 python3.11 python3
+WORKERS ?= 2
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# On a busy machine several OpenMP threads are slower than one; work is spread over processes.
+export OMP_NUM_THREADS ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test check check-full clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+
+demo: $(VENV)/.installed ## draw SEM images, find their lines, measure the errors; prints the report's path last
+	@$(VENV)/bin/python examples/demo.py
+
+test: $(VENV)/.installed-dev ## run the tests
+	@$(VENV)/bin/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+check: $(VENV)/.installed-dev ## lint, format, types, import contracts
+	@$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+check-full: check test ## check, test and the benchmark of the ESD evaluation
+	@$(VENV)/bin/python benchmarks/esd.py
+
+clean: ## remove the virtual environment, the caches and the demo's output (other runs stay)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist runs/demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps make a second call free; a changed pyproject.toml is newer than they are.
+$(VENV)/.installed: pyproject.toml
+	@$(call install,.)
+
+$(VENV)/.installed-dev: pyproject.toml
+	@$(call install,.[dev])
+	touch $(VENV)/.installed
+
+# Installs $(1) editable into the environment, which is made first where it is missing or was left half-made.
+define install
+if ! $(VENV)/bin/python -m pip --version >/dev/null 2>&1; then
+  suitable() { "$$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; }
+  python=
+  for candidate in $(or $(PYTHON),$(PYTHONS)); do
+    if suitable "$$candidate"; then python=$$candidate; break; fi
+  done
+  if [ -z "$$python" ]; then
+    echo "error: no Python >= 3.11 and < 3.14 among: $(or $(PYTHON),$(PYTHONS)); install one or name it: make PYTHON=/path/to/python3" >&2
+    exit 1
+  fi
+  if ! "$$python" -c 'import ensurepip' 2>/dev/null; then
+    package=$$("$$python" -c 'import sys; print("python3.%d-venv" % sys.version_info.minor)')
+    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+      apt-get update -qq
+      DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$package"
+    else
+      echo "error: $$python cannot make virtual environments; install them with: sudo apt-get install $$package" >&2
+      exit 1
+    fi
+  fi
+  echo "making $(VENV) with $$("$$python" --version)"
+  "$$python" -m venv --clear $(VENV)
+fi
+echo "installing etchline and what it needs into $(VENV)"
+$(VENV)/bin/python -m pip install --quiet --editable '$(1)'
+touch $@
+endef
