@@ -1,7 +1,14 @@
 """What material, preparation and microscope do to an image: one named physical parameter for each effect."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
+
+from etchline.errors import SettingsError
+
+POSITIVE = frozenset(
+    {"corner_px", "roughness_length_px", "edge_px", "halo_px", "grain_px", "residue_px", "via_shade_px"}
+    | {"charging_px", "blur_px"}
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,9 @@ class Appearance:
         readout_noise: standard deviation of the electronics' noise, in counts.
         salt_pepper_share: share of pixels that are wholly black or white.
         truth_shift_px: misalignment of the annotated truth (x and y), to study its effect.
+
+    Raises:
+        SettingsError: a share outside [0, 1], or a length that is not positive.
     """
 
     background_level: float = 50.0
@@ -89,3 +99,11 @@ class Appearance:
     readout_noise: float = 2.0
     salt_pepper_share: float = 0.0
     truth_shift_px: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith("_share") and not 0 <= value <= 1:
+                raise SettingsError(f"appearance {field.name}={value}: must lie in [0, 1]")
+            if field.name in POSITIVE and not value > 0:
+                raise SettingsError(f"appearance {field.name}={value}: must be positive")
