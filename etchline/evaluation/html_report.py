@@ -1,0 +1,207 @@
+"""The report of an evaluation as one HTML file: no script, no request, no other file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import jinja2
+
+from etchline.evaluation.charts import BAR_PX, GREYS, KINDS, RateBar, bar_chart
+from etchline.evaluation.exhibits import Examination, Exhibit, Picture
+from etchline.evaluation.flagging import FlagCounts
+from etchline.evaluation.pooling import (
+    ImageScore,
+    Pool,
+    macro_rate,
+    pool,
+    pool_by_ic,
+    worst_group,
+    worst_images,
+)
+from etchline.evaluation.report import Report
+
+TEMPLATE = "report.html.j2"
+UNSEEN = "unseen"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the work and what it took.
+
+    Attributes:
+        name: what was done.
+        images: on how many images.
+        pixels: on how many pixels.
+        seconds: from start to end, by the clock on the wall.
+        note: a remark; may be empty.
+    """
+
+    name: str
+    images: int
+    pixels: int
+    seconds: float
+    note: str = ""
+
+    @property
+    def megapixels_per_s(self) -> float | None:
+        """Speed; None where no time passed."""
+        return self.pixels / 1e6 / self.seconds if self.seconds > 0 else None
+
+
+@dataclass(frozen=True)
+class Spotlight:
+    """An image that is shown before all others and judged by itself; the report's totals leave it out.
+
+    Attributes:
+        name: what it is, in two or three words.
+        title: its heading.
+        text: what it is and where it comes from.
+        exhibit: its pictures and its verdict.
+    """
+
+    name: str
+    title: str
+    text: str
+    exhibit: Exhibit
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that one HTML report says.
+
+    Attributes:
+        title: its heading.
+        lead: what was done, in one or two sentences.
+        report: what the evaluation found.
+        examinations: pictures and flags, in any order; those of images that the report lacks are an error.
+        ic_notes: what to know about an IC, by its name.
+        spotlight: an image to be shown first.
+        stages: what took how long.
+        facts: names and values of settings, versions, the machine and so on.
+        commands: how to repeat it, one command each.
+        credits: whose work and data this uses.
+    """
+
+    title: str
+    lead: str
+    report: Report
+    examinations: tuple[Examination, ...] = ()
+    ic_notes: Mapping[str, str] = field(default_factory=dict)
+    spotlight: Spotlight | None = None
+    stages: tuple[Stage, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    commands: tuple[str, ...] = ()
+    credits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _IcRow:
+    """A row of the table of ICs."""
+
+    ic: str
+    group: str
+    note: str
+    pool: Pool
+    flags: FlagCounts
+    bar: RateBar
+
+
+@dataclass(frozen=True)
+class _WorstRow:
+    """An image among the ten worst."""
+
+    score: ImageScore
+    overview: Picture | None
+
+
+def render_html(page: Page) -> str:
+    """The report as one HTML document, readable in light and dark, on a narrow window and on paper.
+
+    All text is escaped. Charts are inline SVG, pictures PNG inside `data:` URIs.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("etchline.evaluation", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "interval": interval, "count": count, "share": share}
+    return environment.get_template(TEMPLATE).render(page=page, **_context(page))
+
+
+def percent(rate: float | None) -> str:
+    """A rate in per cent with two decimals; words where there is none."""
+    return "no lines" if rate is None else f"{100 * rate:.2f} %"
+
+
+def share(value: float | None) -> str:
+    """A share in whole per cent; a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.0f} %"
+
+
+def interval(pooled: Pool) -> str:
+    """The 95 % interval of a pool's rate, in words where there is none."""
+    if pooled.rate_ci95 is None:
+        return "no lines, no interval"
+    if pooled.images == 1:
+        return "one image, no interval"
+    low, high = pooled.rate_ci95
+    return f"{100 * low:.2f} to {100 * high:.2f} %"
+
+
+def count(value: int) -> str:
+    """A whole number with thousands set apart."""
+    return f"{value:,}"
+
+
+def _context(page: Page) -> dict[str, object]:
+    scores = page.report.scores
+    by_ic = pool_by_ic(scores)
+    chart = bar_chart(by_ic)
+    worst_ic = worst_group(by_ic)
+    exhibits = [each.exhibit for each in page.examinations if each.exhibit is not None]
+    return {
+        "total": pool(scores),
+        "macro_rate": macro_rate(by_ic.values()),
+        "worst_ic": worst_ic,
+        "worst_ic_rate": by_ic[worst_ic].counts.rate if worst_ic is not None else None,
+        "groups": _groups(scores),
+        "kinds": KINDS,
+        "greys": GREYS,
+        "ic_rows": _ic_rows(page, by_ic, chart.bars),
+        "axis_px": BAR_PX,
+        "ticks": chart.ticks,
+        "exhibits": sorted(exhibits, key=lambda each: (each.score.ic or "", each.score.image)),
+        "worst": _worst_rows(page),
+        "flags": sum((each.flags for each in page.examinations), FlagCounts()),
+    }
+
+
+def _groups(scores: tuple[ImageScore, ...]) -> list[tuple[str, Pool]]:
+    """Seen and unseen ICs, where splits say which are which."""
+    seen = [score for score in scores if score.split not in (None, UNSEEN)]
+    unseen = [score for score in scores if score.split == UNSEEN]
+    return [(name, pool(each)) for name, each in (("seen", seen), (UNSEEN, unseen)) if each]
+
+
+def _ic_rows(page: Page, by_ic: dict[str, Pool], bars: Mapping[str, RateBar]) -> list[_IcRow]:
+    flags: dict[str | None, FlagCounts] = {}
+    for each in page.examinations:
+        flags[each.score.ic] = flags.get(each.score.ic, FlagCounts()) + each.flags
+    splits = {score.ic: score.split for score in page.report.scores}
+    return [
+        _IcRow(
+            ic=ic,
+            group="" if splits[ic] is None else UNSEEN if splits[ic] == UNSEEN else "seen",
+            note=page.ic_notes.get(ic, ""),
+            pool=each,
+            flags=flags.get(ic, FlagCounts()),
+            bar=bars[ic],
+        )
+        for ic, each in by_ic.items()
+    ]
+
+
+def _worst_rows(page: Page) -> list[_WorstRow]:
+    overviews = {each.score.image: each.overview for each in page.examinations}
+    return [_WorstRow(score, overviews.get(score.image)) for score in worst_images(page.report.scores)]

@@ -1,0 +1,328 @@
+"""The demo: draws SEM images of fourteen chips, finds their metal lines, judges them and writes a report.
+
+    python examples/demo.py [--out runs/demo] [--images-per-ic 8] [--size 1024]
+
+Uses the functions that the `etchline` command calls. Progress goes to stderr; the path of the report is the
+last line on stdout. A second run reuses what the first has drawn and segmented.
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from etchline import __version__, storage
+from etchline.cli.frame import DebugOption, exit_codes, progress, stderr
+from etchline.datasets import Dataset, load_dataset
+from etchline.errors import DatasetError, EtchlineError, SettingsError
+from etchline.evaluation import EsdSettings, evaluate_masks
+from etchline.evaluation.exhibits import Examination, Subject, choose, examine, examine_all
+from etchline.evaluation.flagging import Cell
+from etchline.evaluation.folders import MaskPair, Pairing, check_missing, pair_dataset
+from etchline.evaluation.html_report import Page, Spotlight, Stage, render_html
+from etchline.evaluation.pooling import ImageScore
+from etchline.evaluation.report import Failure, Report
+from etchline.evaluation.scoring import score_pair, score_pairs
+from etchline.processes import available_cores
+from etchline.segmentation.batch import Outcome, segment_batch
+from etchline.segmentation.classical_bundle import classical_bundle
+from etchline.segmentation.files import FileOptions, SegmentBundle
+from etchline.segmentation.inputs import SegmentInput, collect_inputs
+from etchline.segmentation.record import SegmentRecord
+from etchline.synthesis.benchmark import SynthRequest
+from etchline.synthesis.dataset import synthesise
+from etchline.synthesis.families import FAMILIES
+
+PROJECT = Path(__file__).resolve().parents[1]
+# Not the benchmark's seed: a look at the demo is then no look at the benchmark's test images.
+SEED = 14
+SETTINGS = EsdSettings(border_px=15, min_area_px=15)  # the convention for images of about 1024 px
+JUDGED_SPLITS = ("test", "unseen")
+REAL_CREDIT = (
+    "The real SEM tile and its lines are from HY5SYN, Rothaug et al., CC BY 4.0 (doi 10.17617/3.HY5SYN); "
+    "shown with grey levels stretched."
+)
+EARLIER = " (in an earlier run)"
+LEAD = (
+    "etchline drew synthetic SEM images of fourteen chip families, each with its own difficulty, found "
+    "their metal lines with its classical segmenter (no neural network, one setting for all) and compared "
+    "them with the truth. The families are meant to be hard: this is the mark that a trained model has to "
+    "beat."
+)
+
+
+@dataclass
+class Stages:
+    """The stages of this run; what an earlier run did stays known through a file.
+
+    Attributes:
+        file: where the times are kept.
+        done: by name, in order.
+    """
+
+    file: Path
+    done: dict[str, Stage] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def measure(self, name: str) -> Iterator["Work"]:
+        """Times the block, which says in the yielded `Work` what it has done; nothing: an earlier run did."""
+        stderr().print(f"{name} ...", markup=False)
+        work, started = Work(), time.perf_counter()
+        yield work
+        seconds = round(time.perf_counter() - started, 3)
+        if work.images:
+            self.done[name] = Stage(name, work.images, work.pixels, seconds, work.note)
+            said = f"{work.images} images"
+        else:
+            earlier = self._earlier().get(name, Stage(name, 0, 0, seconds))
+            note = earlier.note.removesuffix(EARLIER) + EARLIER
+            self.done[name] = replace(earlier, note=note)
+            said = "all there already"
+        stderr().print(f"{name}: {said}, {seconds:.1f} s", markup=False)
+        kept = self._earlier() | self.done
+        storage.write_text(self.file, json.dumps([asdict(stage) for stage in kept.values()], indent=1))
+
+    def _earlier(self) -> dict[str, Stage]:
+        try:
+            stages = [Stage(**each) for each in json.loads(self.file.read_text())]
+        except (OSError, ValueError, TypeError):
+            return {}  # no earlier run, or one of another version: its times are not known
+        return {stage.name: stage for stage in stages}
+
+
+@dataclass
+class Work:
+    """What a stage has done."""
+
+    images: int = 0
+    pixels: int = 0
+    note: str = ""
+
+    def add(self, pixels: int) -> None:
+        """One more image."""
+        self.images += 1
+        self.pixels += pixels
+
+
+def draw(request: SynthRequest, out: Path, jobs: int | None, stages: Stages) -> Dataset:
+    """The dataset of the request in `out / "data"`; drawn unless it is there."""
+    folder, marker = out / "data", out / "drawn.json"
+    wanted = json.dumps({"version": __version__, **asdict(request)}, default=str, sort_keys=True)
+    with stages.measure("draw") as work:
+        if marker.is_file() and marker.read_text() == wanted:
+            with contextlib.suppress(DatasetError):  # lost since: drawn again
+                return load_dataset(folder)
+        dataset = synthesise(
+            request,
+            folder,
+            jobs=jobs,
+            overwrite=True,
+            track=lambda items, total: progress(items, "draw", total),
+        )
+        storage.write_text(marker, wanted)
+        for entry in dataset.images:
+            work.add(entry.width * entry.height)
+    return dataset
+
+
+def segment(
+    items: list[SegmentInput], out: Path, bundle: SegmentBundle, jobs: int, stages: Stages, name: str
+) -> dict[str, SegmentRecord]:
+    """The records of the images by the results' stems; results that are complete are not made again.
+
+    Raises:
+        EtchlineError: an image failed.
+    """
+    records: dict[str, SegmentRecord] = {}
+    with stages.measure(name) as work:
+        batch = segment_batch(items, out, FileOptions(), bundle, jobs)
+        for outcome in progress(batch, name, len(items)):
+            record = _record_of(outcome)
+            records[str(outcome.item.stem)] = record
+            if outcome.status == "done":
+                work.add(record.image.width * record.image.height)
+        work.note = "reading and writing included: mask, confidence, overlay, record"
+    return records
+
+
+def _record_of(outcome: Outcome) -> SegmentRecord:
+    if outcome.record is None:
+        raise EtchlineError(outcome.error or f"{outcome.item.image}: not segmented")
+    return outcome.record
+
+
+def evaluate(pairing: Pairing, records: Mapping[str, SegmentRecord], stages: Stages, jobs: int) -> Report:
+    """The verdict on all pairs."""
+    # Compiled once per installation, and kept; not a part of the speed.
+    evaluate_masks(np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8))
+    with stages.measure("evaluate") as work:
+        outcomes = progress(score_pairs(pairing.pairs, SETTINGS, jobs=jobs), "evaluate", len(pairing.pairs))
+        done = sorted(outcomes, key=lambda outcome: outcome.image)
+        for record in records.values():
+            work.add(record.image.width * record.image.height)
+        work.note = "ESD twice (as counted and at 0/0) and pixel agreement; reading the masks included"
+    return Report(
+        settings=SETTINGS,
+        scores=tuple(each for each in done if isinstance(each, ImageScore)),
+        failures=tuple(each for each in done if isinstance(each, Failure)),
+    )
+
+
+def examine_judged(
+    report: Report,
+    pairing: Pairing,
+    dataset: Dataset,
+    records: Mapping[str, SegmentRecord],
+    jobs: int,
+    stages: Stages,
+) -> tuple[Examination, ...]:
+    """Pictures and flags of all judged images."""
+    pairs = {pair.image: pair for pair in pairing.pairs}
+    entries = {PurePosixPath(entry.image).with_suffix("").as_posix(): entry for entry in dataset.images}
+    subjects = [
+        Subject(
+            score,
+            pairs[score.image],
+            dataset.image_path(entries[score.image]),
+            _cells(records[score.image.removeprefix("images/")]),
+        )
+        for score in report.scores
+    ]
+    with stages.measure("pictures") as work:
+        found = tuple(progress(examine_all(choose(subjects), SETTINGS, jobs=jobs), "pictures", len(subjects)))
+        for subject in subjects:
+            work.add(subject.score.result.pixels.total)
+        work.note = "witnesses of all errors; error maps of the worst"
+    return found
+
+
+def _cells(record: SegmentRecord) -> tuple[Cell, ...]:
+    return tuple(Cell(cell.box_xyxy, cell.flagged) for cell in record.cells)
+
+
+def real_tile(out: Path, bundle: SegmentBundle, stages: Stages) -> Spotlight | None:
+    """The real tile, segmented and judged; None where it is not on this machine."""
+    data = Path(os.environ.get("ETCHLINE_DATA") or PROJECT.parent / "shared" / "data") / "hy5syn-tiles"
+    image, truth = data / "tile0_sem.png", data / "tile0_lines.png"
+    if not (image.is_file() and truth.is_file()):
+        stderr().print("real tile: not on this machine (ETCHLINE_DATA names its folder), left out")
+        return None
+    item = SegmentInput(image, PurePosixPath("tile0_sem"))
+    record = segment([item], out / "real", bundle, 1, stages, "segment the real tile")["tile0_sem"]
+    mask = out / "real" / next(name for name in record.outputs if "_lines." in name)
+    pair = MaskPair("hy5syn-tiles/tile0_sem.png", None, None, mask, truth)
+    score = score_pair(pair, SETTINGS)
+    if isinstance(score, Failure):
+        raise EtchlineError(score.message)
+    subject = Subject(score, pair, image, _cells(record), close_up=True)
+    exhibit = examine(subject, SETTINGS, crop_px=max(record.image.width, record.image.height)).exhibit
+    assert exhibit is not None
+    text = (
+        f"A tile of a delayered chip's metal-2 layer ({record.image.width} px wide, 128 nm process, bright "
+        "vias), segmented with the same setting as everything below."
+    )
+    return Spotlight("a real SEM tile", "A real SEM image first", text, exhibit)
+
+
+def facts(
+    dataset: Dataset, bundle: SegmentBundle, jobs: int, request: SynthRequest
+) -> tuple[tuple[str, str], ...]:
+    """Settings, versions and the machine in words."""
+    versions = f"etchline {__version__}, Python {platform.python_version()}, numpy {np.__version__}"
+    return (
+        ("judged", f"splits {' and '.join(JUDGED_SPLITS)}"),
+        ("dataset", f"{len(dataset.images)} images of {request.size_px} px, seed {request.seed}"),
+        ("dataset digest", f"sha256 {dataset.digest}"),
+        ("segmenter", f"{bundle.name}, settings sha256 {bundle.digest}"),
+        ("versions", versions),
+        (
+            "machine",
+            f"{platform.system()} on {platform.machine()}, {available_cores()} cores, {jobs} processes",
+        ),
+        ("date", datetime.datetime.now(datetime.UTC).date().isoformat()),
+    )
+
+
+def commands(request: SynthRequest, out: Path) -> tuple[str, ...]:
+    """The same by hand."""
+    shown = out.name if out.is_absolute() else out  # no path of this machine in a report for others
+    counting = f"--border-px {SETTINGS.border_px} --min-area-px {SETTINGS.min_area_px}"
+    return (
+        f"etchline synth {shown}/data --ics {request.ics} --images-per-ic {request.images_per_ic} "
+        f"--size {request.size_px} --seed {request.seed}",
+        f"etchline segment {shown}/data --out {shown}/lines --bundle classical",
+        *(
+            f"etchline evaluate {shown}/lines --dataset {shown}/data --split {split} {counting}"
+            for split in JUDGED_SPLITS
+        ),
+    )
+
+
+def run(request: SynthRequest, out: Path, jobs: int) -> Path:
+    """All stages; the path of the report.
+
+    Raises:
+        EtchlineError: see the stages.
+    """
+    stages, bundle = Stages(out / "stages.json"), classical_bundle()
+    dataset = draw(request, out, jobs, stages)
+    judged = dataset.select(split=JUDGED_SPLITS)
+    images = {dataset.image_path(entry) for entry in judged}
+    items = [item for item in collect_inputs([dataset.folder], out / "lines") if item.image in images]
+    records = segment(items, out / "lines", bundle, jobs, stages, "segment")
+    pairing = pair_dataset(out / "lines", [(entry, dataset.mask_path(entry)) for entry in judged])
+    check_missing(pairing, out / "lines", allow_missing=False)
+    report = evaluate(pairing, records, stages, jobs)
+    storage.write_text(out / "report.json", json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n")
+    spotlight = real_tile(out, bundle, stages)
+    page = Page(
+        title="etchline: metal lines from SEM images",
+        lead=LEAD,
+        report=report,
+        examinations=examine_judged(report, pairing, dataset, records, jobs, stages),
+        ic_notes={family.name: family.difficulty for family in FAMILIES},
+        spotlight=spotlight,
+        stages=tuple(stages.done.values()),
+        facts=facts(dataset, bundle, jobs, request),
+        commands=commands(request, out),
+        credits=(REAL_CREDIT,) if spotlight else (),
+    )
+    storage.write_text(out / "report.html", render_html(page))
+    return out / "report.html"
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder for all that is made.")] = Path("runs/demo"),
+    ics: Annotated[int, typer.Option(help="Chip families, from ic01 on.")] = len(FAMILIES),
+    images_per_ic: Annotated[int, typer.Option(help="Images of each family.")] = 8,
+    size: Annotated[int, typer.Option(help="Height and width of the images in px.")] = 1024,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = SEED,
+    jobs: Annotated[int | None, typer.Option(help="Processes; default: one per core.")] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Draws SEM images, finds their metal lines, judges them and writes report.html; prints its path last."""
+    with exit_codes(debug):
+        if images_per_ic < 2:
+            raise SettingsError(
+                f"--images-per-ic {images_per_ic}: with one image none is left to be judged; take 2"
+            )
+        if jobs is not None and jobs < 1:
+            raise SettingsError(f"--jobs {jobs}: must be 1 or more")
+        request = SynthRequest(ics=ics, images_per_ic=images_per_ic, size_px=size, seed=seed)
+        started = time.perf_counter()
+        path = run(request, out, jobs or available_cores())
+        stderr().print(f"{time.perf_counter() - started:.0f} s in all; open this in a browser:")
+        print(path)
+
+
+if __name__ == "__main__":
+    typer.run(main)
