@@ -11,17 +11,17 @@ judged by a fit that saw nothing of its IC. `--write` replaces the calibration i
 
 import argparse
 import dataclasses
-import os
-from concurrent.futures import ProcessPoolExecutor
+import functools
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from etchline.datasets import load_dataset
+from etchline.datasets import Dataset, ImageEntry, load_dataset
 from etchline.evaluation import EsdSettings
 from etchline.evaluation.witness import find_witnesses
 from etchline.images import open_image, read_mask
+from etchline.processes import map_processes
 from etchline.segmentation import confidence
 from etchline.segmentation.cell_features import FEATURE_NAMES
 from etchline.segmentation.classical_bundle import classical_bundle
@@ -56,33 +56,27 @@ class Rows:
         self.bands.append(rows_hw)
 
 
-def measure(job: tuple[Path, Path]) -> list[tuple[tuple[float, ...], bool]]:
-    image, mask = job
+def measure(entry: ImageEntry, dataset: Dataset) -> list[tuple[str, str, tuple[float, ...], bool]]:
+    """Image, IC, features and whether an error lies in it, of each cell of an image."""
     bundle = classical_bundle()
     rows = Rows()
-    with open_image(image) as source:
+    with open_image(dataset.image_path(entry)) as source:
         sinks = Sinks(rows, Rows())
         result = segment_source(source, bundle.segmenter, sinks, bundle.calibration, bundle.settings)
-    codes_hw = find_witnesses(np.concatenate(rows.bands), read_mask(mask), NANO).codes_hw
+    codes_hw = find_witnesses(np.concatenate(rows.bands), read_mask(dataset.mask_path(entry)), NANO).codes_hw
     return [
-        (cell.features.values, bool(codes_hw[y0:y1, x0:x1].any()))
+        (entry.image, entry.ic, cell.features.values, bool(codes_hw[y0:y1, x0:x1].any()))
         for cell in result.cells
         for x0, y0, x1, y1 in [cell.box_xyxy]
     ]
 
 
-def read_cells(folder: Path, jobs: int) -> Cells:
-    dataset = load_dataset(folder)
+def read_cells(dataset: Dataset, jobs: int | None) -> Cells:
     entries = dataset.select(split=("train", "val"), ic=SEEN_ICS)
-    files = [(dataset.image_path(entry), dataset.mask_path(entry)) for entry in entries]
-    with ProcessPoolExecutor(jobs) as pool:
-        measured = list(pool.map(measure, files))
-    rows = [
-        (values, wrong, entry.ic)
-        for entry, cells in zip(entries, measured, strict=True)
-        for values, wrong in cells
-    ]
-    values, wrong, ics = zip(*rows, strict=True)
+    measured = map_processes(functools.partial(measure, dataset=dataset), entries, jobs)
+    # Sorted, because images come in the order in which they are finished.
+    rows = sorted((row for rows in measured for row in rows), key=lambda row: row[0])
+    _, ics, values, wrong = zip(*rows, strict=True)
     return Cells(np.array(values), np.array(wrong), np.array(ics))
 
 
@@ -131,13 +125,15 @@ def report(confidence_n: npt.NDArray[np.float64], cells: Cells) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--jobs", type=int)
     parser.add_argument("--write", action="store_true", help="replace the calibration in the package")
     options = parser.parse_args()
-    cells = read_cells(options.dataset, options.jobs)
+    dataset = load_dataset(options.dataset)
+    cells = read_cells(dataset, options.jobs)
     report(cross_validated(cells), cells)
-    digest = load_dataset(options.dataset).digest
-    origin = f"{cells.has_error_n.size} cells of train and val, ic01 to ic07; dataset digest {digest[:16]}"
+    origin = (
+        f"{cells.has_error_n.size} cells of train and val, ic01 to ic07; dataset digest {dataset.digest[:16]}"
+    )
     fit = confidence.fit_calibration(cells.values_nf, cells.has_error_n, FLAG_BELOW, origin)
     for name, weight in zip(FEATURE_NAMES, fit.coefficients, strict=True):
         print(f"{name:16} {weight:7.3f}")

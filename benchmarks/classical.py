@@ -34,7 +34,7 @@ ROUND = SmoothingSettings(along=1.0, across=1.0)
 HARDLY = SmoothingSettings(most_px=0.7, along=1.0, across=1.0)
 NO_SPOTS = SpotSettings(0, 0)
 BARE = ClassicalSettings(
-    flat_field_px=1e5, smoothing=HARDLY, noise_margin=-1e3, opening_px=1, least_contrast=0, spots=NO_SPOTS
+    flat_field_px=1e5, smoothing=HARDLY, noise_margin=-1e3, least_contrast=0, spots=NO_SPOTS
 )
 
 PARTS = {
@@ -42,8 +42,7 @@ PARTS = {
     "+ flat field": replace(BARE, flat_field_px=100),
     "+ smoothing by noise": replace(BARE, flat_field_px=100, smoothing=ROUND),
     "+ smoothing along lines": replace(BARE, flat_field_px=100, smoothing=SmoothingSettings()),
-    "+ noise margin": replace(DEFAULT, opening_px=1, spots=NO_SPOTS),
-    "+ opening": replace(DEFAULT, spots=NO_SPOTS),
+    "+ noise margin": replace(DEFAULT, spots=NO_SPOTS),
     "+ spots removed = default": DEFAULT,
 }
 SETTINGS = {
@@ -62,7 +61,6 @@ SETTINGS = {
     "direction window 3": replace(DEFAULT, smoothing=SmoothingSettings(window=3)),
     "noise margin 2": replace(DEFAULT, noise_margin=2),
     "noise margin 4": replace(DEFAULT, noise_margin=4),
-    "opening 5 px": replace(DEFAULT, opening_px=5),
     "spots 1 line width": replace(DEFAULT, spots=SpotSettings(line_widths=1)),
     "spots 1.5 line widths": replace(DEFAULT, spots=SpotSettings(line_widths=1.5)),
     "spots at most 16 px": replace(DEFAULT, spots=SpotSettings(most_px=16)),

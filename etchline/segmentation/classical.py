@@ -10,7 +10,6 @@ The whole field is seen in streamed passes (`fit`); after that any rows can be s
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from skimage.filters import threshold_otsu
@@ -47,11 +46,10 @@ class ClassicalSettings:
             smoothing above the mean of the darker class; thin outlines on much background need it.
         least_contrast: distance of the two classes in units of the noise left after smoothing, below which
             an image is taken to hold no lines (pure noise has 1.6).
-        opening_px: diameter of the opening that cuts thin bridges.
         spots: what is too small for a line.
 
     Raises:
-        SettingsError: a length is not positive.
+        SettingsError: `flat_field_px` is not positive.
     """
 
     normalise: NormaliseSettings = field(default_factory=NormaliseSettings)
@@ -59,13 +57,11 @@ class ClassicalSettings:
     smoothing: SmoothingSettings = field(default_factory=SmoothingSettings)
     noise_margin: float = 3.0
     least_contrast: float = 2.2
-    opening_px: int = 3
     spots: SpotSettings = field(default_factory=SpotSettings)
 
     def __post_init__(self) -> None:
-        for name in ("flat_field_px", "opening_px"):
-            if not getattr(self, name) > 0:
-                raise SettingsError(f"classical setting {name}={getattr(self, name)}: must be positive")
+        if not self.flat_field_px > 0:
+            raise SettingsError(f"classical setting flat_field_px={self.flat_field_px}: must be positive")
 
 
 DEFAULT = ClassicalSettings()
@@ -118,7 +114,7 @@ class ClassicalSegmenter:
     @property
     def halo_px(self) -> int:
         """Rows of context above and below a band without which its rows are not valid."""
-        return self.settings.smoothing.halo_px + 2 * self.settings.opening_px
+        return self.settings.smoothing.halo_px
 
     def fit(self, source: WindowSource) -> ClassicalFit:
         """Everything global about the field of `source`, from four streamed passes."""
@@ -127,7 +123,10 @@ class ClassicalSegmenter:
         smoothing = self.settings.smoothing.for_noise(noise)
         levels = _Levels(normalisation, flat_field, smoothing)
         threshold, contrast = self._threshold(source, levels, smoothing.residual(noise))
-        masks = (self._mask(levels.of(rows, top), threshold)[own] for rows, top, own in self._bands(source))
+        masks = (
+            (levels.of(rows_hw, top)[own] > threshold).astype(np.uint8)
+            for rows_hw, top, own in self._bands(source)
+        )
         spots = find_spots(masks, source.field_rows[0], self.settings.spots)
         return ClassicalFit(normalisation, flat_field, noise, smoothing, threshold, contrast, spots)
 
@@ -144,12 +143,12 @@ class ClassicalSegmenter:
         if not np.isfinite(fit.threshold):
             return np.zeros(rows_hw.shape, np.uint8)
         level_hw = _Levels(fit.normalisation, fit.flat_field, fit.smoothing).of(rows_hw, top)
-        mask_hw = self._mask(level_hw, fit.threshold)
         # The threshold lies about midway, so metal's mean is half the contrast above it.
         steepness = 2 * np.log(METAL_PROBABILITY / (1 - METAL_PROBABILITY)) / max(fit.contrast, 1e-3)
         odds_hw = np.clip((level_hw - np.float32(fit.threshold)) * np.float32(steepness), -20, 20)
         p_hw: Uint8Array = np.rint(255 / (1 + np.exp(-odds_hw))).astype(np.uint8)
-        p_hw = np.where(mask_hw > 0, np.maximum(p_hw, LINE), np.minimum(p_hw, LINE - 1))
+        # Rounding must not decide: a pixel is metal if and only if it is above the threshold.
+        p_hw = np.where(level_hw > fit.threshold, np.maximum(p_hw, LINE), np.minimum(p_hw, LINE - 1))
         fit.spots.paint(p_hw, top, REMOVED)
         return p_hw
 
@@ -186,11 +185,6 @@ class ClassicalSegmenter:
         if metal - background < self.settings.least_contrast * noise:
             return np.inf, metal - background
         return max(threshold, background + self.settings.noise_margin * noise), metal - background
-
-    def _mask(self, level_hw: FloatArray, threshold: float) -> Uint8Array:
-        """1 where a line is before spots are removed."""
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (self.settings.opening_px,) * 2)
-        return np.asarray(cv2.morphologyEx((level_hw > threshold).astype(np.uint8), cv2.MORPH_OPEN, kernel))
 
     def _bands(self, source: WindowSource) -> Iterator[tuple[GreyArray, int, slice]]:
         """Raw rows with their halo, the image row of the first, and which of them are the band's own."""
