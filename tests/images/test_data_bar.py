@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from sem_drawings import bar, field
 
 from etchline.images import open_image, read_image, write_image
 from etchline.images.databar import find_field_rows
+from tests.images.sem_drawings import bar, field
 
 
 def rows_of(picture):

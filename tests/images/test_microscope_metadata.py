@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from sem_drawings import bar, field
 
 from etchline.images import ImageMetadata, open_image, read_image
 from etchline.images.metadata import parse_fei, parse_zeiss
 from etchline.images.sidecar import parse_hitachi, parse_jeol
 from etchline.images.vendor import length_nm, number, size_pair, text_value
+from tests.images.sem_drawings import bar, field
 
 FEI = """[User]\r
 Date=08/02/2026\r
