@@ -97,7 +97,9 @@ def _paired_with_dataset(pred_dir: Path, folder: Path, split: str | None) -> "Pa
             f"{folder}: has no images of split {split!r}; its splits are "
             f"{', '.join(sorted({entry.split for entry in dataset.images})) or 'none'}"
         )
-    return pair_dataset(pred_dir, [(entry, dataset.mask_path(entry)) for entry in entries])
+    asked = set(entries)
+    unasked = [entry for entry in dataset.images if entry not in asked]
+    return pair_dataset(pred_dir, [(entry, dataset.mask_path(entry)) for entry in entries], unasked)
 
 
 def _scored(pairing: "Pairing", settings: "EsdSettings", jobs: int | None, maps_dir: Path | None) -> "Report":

@@ -1,5 +1,7 @@
 """The report of `etchline evaluate` as tables for people."""
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -10,7 +12,7 @@ from etchline.evaluation.pixels import PixelCounts
 from etchline.evaluation.pooling import Interval, Pool, macro_rate, pool, pool_by_ic, worst_images
 from etchline.evaluation.report import Report
 
-_COUNTS = ("opens", "shorts", "false+", "false-", "lines", "ESD %", "95 %", "Dice")
+_COUNTS = ("opens", "shorts", "false+", "false-", "lines", "ESD %", "Dice", "95 %")
 
 
 def print_tables(report: Report, console: Console) -> None:
@@ -32,7 +34,7 @@ def print_tables(report: Report, console: Console) -> None:
         console.print(f"mean of the ICs' rates: {_percent(macro_rate(by_ic.values()))} %")
     worst = worst_images(report.scores)
     if worst:
-        table = _table("worst images")
+        table = _table("worst images", _COUNTS[:-1])  # one image has no interval
         for score in worst:
             _add(table, score.image, score.counts, None, score.result.pixels)
         console.print(table)
@@ -40,10 +42,10 @@ def print_tables(report: Report, console: Console) -> None:
         console.print(f"not scored, no prediction: {', '.join(report.missing)}", markup=False)
 
 
-def _table(title: str) -> Table:
+def _table(title: str, columns: Sequence[str] = _COUNTS) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", overflow="fold")
-    for name in _COUNTS:
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     return table
 
@@ -56,9 +58,11 @@ def _add(
     table: Table, name: str, counts: EsdCounts, interval: Interval | None, pixels: PixelCounts | None
 ) -> None:
     numbers = (counts.opens, counts.shorts, counts.false_positives, counts.false_negatives, counts.lines)
-    spread = "" if interval is None else f"{_percent(interval[0])}..{_percent(interval[1])}"
     dice = "" if pixels is None or pixels.dice is None else f"{pixels.dice:.4f}"
-    table.add_row(escape(name), *(str(number) for number in numbers), _percent(counts.rate), spread, dice)
+    cells = [*(str(number) for number in numbers), _percent(counts.rate), dice]
+    if interval is not None:
+        cells.append(f"{_percent(interval[0])}..{_percent(interval[1])}")
+    table.add_row(escape(name), *cells)
 
 
 def _percent(rate: float | None) -> str:

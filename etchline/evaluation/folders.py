@@ -6,7 +6,7 @@ error. Pictures called `_confidence`, `_overlay` or `_errors`, hidden files and 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -102,7 +102,9 @@ def pair_folders(pred_dir: Path, truth_dir: Path) -> Pairing:
     return pair_truths(pred_dir, truths)
 
 
-def pair_dataset(pred_dir: Path, images: Iterable[tuple[DatasetImage, Path]]) -> Pairing:
+def pair_dataset(
+    pred_dir: Path, images: Iterable[tuple[DatasetImage, Path]], unasked: Iterable[DatasetImage] = ()
+) -> Pairing:
     """Pairs of a folder and a dataset's images.
 
     A prediction mirrors the path of its image, with or without the leading `images/`.
@@ -110,15 +112,24 @@ def pair_dataset(pred_dir: Path, images: Iterable[tuple[DatasetImage, Path]]) ->
     Args:
         pred_dir: the folder, searched recursively.
         images: the dataset's entries, each with the file of its mask.
+        unasked: its other entries (of another split, say); predictions of them are no surplus.
 
     Raises:
         PairingError: the path is no folder, there are no masks, or several predictions have one key.
     """
-    return pair_truths(pred_dir, [_dataset_truth(entry, mask) for entry, mask in images])
+    others = {key for entry in unasked for key in _dataset_truth(entry, Path()).pred_keys}
+    return pair_truths(pred_dir, [_dataset_truth(entry, mask) for entry, mask in images], others)
 
 
-def pair_truths(pred_dir: Path, truths: Sequence[TruthFile]) -> Pairing:
+def pair_truths(
+    pred_dir: Path, truths: Sequence[TruthFile], unasked: Collection[str] = frozenset()
+) -> Pairing:
     """Pairs of a folder and given truths.
+
+    Args:
+        pred_dir: the folder, searched recursively.
+        truths: what wants a prediction.
+        unasked: keys of predictions that are known to be for something else.
 
     Raises:
         PairingError: the path is no folder, there are no masks, or several predictions have one key.
@@ -135,7 +146,9 @@ def pair_truths(pred_dir: Path, truths: Sequence[TruthFile]) -> Pairing:
         used.add(path)
         pairs.append(MaskPair(truth.image, truth.ic, truth.split, path, truth.path))
     surplus = sorted(
-        path.relative_to(pred_dir).as_posix() for path in predictions.values() if path not in used
+        path.relative_to(pred_dir).as_posix()
+        for key, path in predictions.items()
+        if path not in used and key not in unasked
     )
     return Pairing(tuple(pairs), tuple(missing), tuple(surplus))
 

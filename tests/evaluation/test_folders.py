@@ -131,6 +131,12 @@ class TestDataset:
         assert (pairing.pairs, pairing.missing) == ((), ("images/ic01/0002",))
         assert pairing.surplus == ("ic01/0001_lines.png",)
 
+    def test_predictions_of_other_splits_are_no_surplus(self, tmp_path):
+        pred = touch(tmp_path / "pred", "ic01/0001_lines.png", "ic01/0002_lines.png", "ic01/0003_lines.png")
+        asked = [(Entry("images/ic01/0001.png"), self.MASK)]
+        pairing = pair_dataset(pred, asked, [Entry("images/ic01/0002.png")])
+        assert pairing.surplus == ("ic01/0003_lines.png",)
+
 
 class TestMissing:
     def test_named_with_the_remedy(self, tmp_path):
