@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -23,7 +23,7 @@ import typer
 from etchline import __version__, storage
 from etchline.cli.frame import DebugOption, exit_codes, progress, stderr
 from etchline.datasets import Dataset, load_dataset
-from etchline.errors import DatasetError, EtchlineError, SettingsError
+from etchline.errors import DatasetError, EtchlineError, InputError, SettingsError
 from etchline.evaluation import EsdSettings, evaluate_masks
 from etchline.evaluation.exhibits import Examination, Subject, choose, examine, examine_all
 from etchline.evaluation.flagging import Cell
@@ -119,8 +119,8 @@ def draw(request: SynthRequest, out: Path, jobs: int | None, stages: Stages) -> 
     wanted = json.dumps({"version": __version__, **asdict(request)}, default=str, sort_keys=True)
     with stages.measure("draw") as work:
         if marker.is_file() and marker.read_text() == wanted:
-            with contextlib.suppress(DatasetError):  # lost since: drawn again
-                return load_dataset(folder)
+            with contextlib.suppress(DatasetError):  # lost or changed since: drawn again
+                return _unchanged(folder)
         dataset = synthesise(
             request,
             folder,
@@ -134,13 +134,26 @@ def draw(request: SynthRequest, out: Path, jobs: int | None, stages: Stages) -> 
     return dataset
 
 
+def _unchanged(folder: Path) -> Dataset:
+    """The dataset in `folder`.
+
+    Raises:
+        DatasetError: it or one of its files is missing or has changed.
+    """
+    dataset = load_dataset(folder)
+    for entry in dataset.images:
+        dataset.verify(entry)
+    return dataset
+
+
 def segment(
     items: list[SegmentInput], out: Path, bundle: SegmentBundle, jobs: int, stages: Stages, name: str
 ) -> dict[str, SegmentRecord]:
     """The records of the images by the results' stems; results that are complete are not made again.
 
     Raises:
-        EtchlineError: an image failed.
+        InputError: an image cannot be used.
+        EtchlineError: a result cannot be written.
     """
     records: dict[str, SegmentRecord] = {}
     with stages.measure(name) as work:
@@ -156,7 +169,8 @@ def segment(
 
 def _record_of(outcome: Outcome) -> SegmentRecord:
     if outcome.record is None:
-        raise EtchlineError(outcome.error or f"{outcome.item.image}: not segmented")
+        failure = InputError if outcome.exit_code == InputError.exit_code else EtchlineError
+        raise failure(outcome.error)
     return outcome.record
 
 
@@ -222,7 +236,7 @@ def real_tile(out: Path, bundle: SegmentBundle, stages: Stages) -> Spotlight | N
     pair = MaskPair("hy5syn-tiles/tile0_sem.png", None, None, mask, truth)
     score = score_pair(pair, SETTINGS)
     if isinstance(score, Failure):
-        raise EtchlineError(score.message)
+        raise InputError(score.message)
     subject = Subject(score, pair, image, _cells(record), close_up=True)
     exhibit = examine(subject, SETTINGS, crop_px=max(record.image.width, record.image.height)).exhibit
     assert exhibit is not None
@@ -252,7 +266,7 @@ def facts(
     )
 
 
-def commands(request: SynthRequest, out: Path) -> tuple[str, ...]:
+def commands(request: SynthRequest, out: Path, splits: Sequence[str]) -> tuple[str, ...]:
     """The same by hand."""
     shown = out.name if out.is_absolute() else out  # no path of this machine in a report for others
     counting = f"--border-px {SETTINGS.border_px} --min-area-px {SETTINGS.min_area_px}"
@@ -262,7 +276,7 @@ def commands(request: SynthRequest, out: Path) -> tuple[str, ...]:
         f"etchline segment {shown}/data --out {shown}/lines --bundle classical",
         *(
             f"etchline evaluate {shown}/lines --dataset {shown}/data --split {split} {counting}"
-            for split in JUDGED_SPLITS
+            for split in splits
         ),
     )
 
@@ -293,7 +307,7 @@ def run(request: SynthRequest, out: Path, jobs: int) -> Path:
         spotlight=spotlight,
         stages=tuple(stages.done.values()),
         facts=facts(dataset, bundle, jobs, request),
-        commands=commands(request, out),
+        commands=commands(request, out, sorted({entry.split for entry in judged})),
         credits=(REAL_CREDIT,) if spotlight else (),
     )
     storage.write_text(out / "report.html", render_html(page))

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from etchline import storage
 from etchline.cli.frame import DebugOption, exit_codes
-from etchline.errors import EtchlineError
+from etchline.errors import InputError
 from etchline.evaluation import EsdSettings
 from etchline.evaluation.errormap import COLOURS
 from etchline.evaluation.exhibits import Exhibit, Subject, examine
@@ -42,7 +42,7 @@ def exhibit_of(planned: PlannedImage, folder: Path) -> Exhibit:
     pair = MaskPair(str(stem), planned.ic, None, mask, folder / planned.mask)
     score = score_pair(pair, SETTINGS)
     if isinstance(score, Failure):
-        raise EtchlineError(score.message)
+        raise InputError(score.message)
     exhibit = examine(Subject(score, pair, image, close_up=True), SETTINGS, CROP_PX).exhibit
     assert exhibit is not None
     return exhibit

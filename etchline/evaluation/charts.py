@@ -98,8 +98,8 @@ class BarChart:
 def bar_chart(pools: Mapping[str, Pool]) -> BarChart:
     """The bars of all pools; an interval of one image is no interval; no lines, no bar.
 
-    The axis reaches at most half as far again as the second largest value, so that one that stands out does not
-    press all others together; its bar is cut.
+    The axis reaches at most half as far again as the second largest value, so that one that stands out does
+    not press all others together; its bar is cut.
     """
     uppers = sorted((_upper(each) for each in pools.values()), reverse=True)
     highest = uppers[0] if uppers else 0.0

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from etchline.evaluation.charts import KINDS
 from etchline.evaluation.errormap import draw_error_map
 from etchline.evaluation.esd import EsdSettings
 from etchline.evaluation.flagging import Cell, FlagCounts, count_flags
@@ -254,11 +255,8 @@ def _at_most(picture_rgb: U8Array, edge_px: int) -> U8Array:
 
 
 def _errors_text(score: ImageScore) -> str:
-    counts = score.counts
-    return (
-        f"{counts.opens} opens, {counts.shorts} shorts, {counts.false_positives} false positives, "
-        f"{counts.false_negatives} false negatives"
-    )
+    found = [(kind.of(score.counts), kind) for kind in KINDS]
+    return ", ".join(f"{number} {kind.name if number == 1 else kind.plural}" for number, kind in found)
 
 
 def _badness(score: ImageScore) -> tuple[int, float]:

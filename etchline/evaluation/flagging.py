@@ -53,11 +53,6 @@ class FlagCounts:
         return self.wrong_flagged / self.wrong if self.wrong else None
 
     @property
-    def precision(self) -> float | None:
-        """Share of the flagged cells that are wrong; None where no cell is flagged."""
-        return self.wrong_flagged / self.flagged if self.flagged else None
-
-    @property
     def wrong_unflagged_share(self) -> float | None:
         """Share of wrong cells among those that were not flagged; None where all are flagged."""
         trusted = self.cells - self.flagged

@@ -72,7 +72,7 @@ class Page:
         title: its heading.
         lead: what was done, in one or two sentences.
         report: what the evaluation found.
-        examinations: pictures and flags, in any order; those of images that the report lacks are an error.
+        examinations: pictures and flags of the report's images, in any order; may be fewer.
         ic_notes: what to know about an IC, by its name.
         spotlight: an image to be shown first.
         stages: what took how long.
