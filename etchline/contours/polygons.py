@@ -124,7 +124,8 @@ def _label_of(ring_xy: PointsXy, labels_hw: npt.NDArray[np.int32]) -> int:
     A vertex lies between the centres of two neighbouring pixels, one in the line, one outside (or beyond the
     image), so the larger label of the two is the line's.
     """
-    x, y = ring_xy[0] - 0.5
+    # Interpolation leaves 2.9999999999999996 for 3; between centres a vertex is at least 0.5 / 255 from both.
+    x, y = np.round(ring_xy[0] - 0.5, 6)
     height, width = labels_hw.shape
     ends = ((int(np.floor(y)), int(np.floor(x))), (int(np.ceil(y)), int(np.ceil(x))))
     return max(
