@@ -36,10 +36,10 @@ class SmoothingSettings:
 
     residual_noise: float = 2.0
     least_px: float = 0.7
-    most_px: float = 3.0
+    most_px: float = 4.0
     along: float = 2.5
     across: float = 0.7
-    window: float = 2.0
+    window: float = 1.5
 
     def __post_init__(self) -> None:
         for name in ("residual_noise", "least_px", "most_px", "along", "across", "window"):
