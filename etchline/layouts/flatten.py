@@ -8,6 +8,7 @@ stdout with exit code 0: two arrays in npy format, vertices (N, 2) float64 in nm
 counts of the polygons, int64. With exit code 2: one line that says what is wrong with the file.
 """
 
+import io
 import json
 import sys
 import warnings
@@ -33,8 +34,10 @@ def main() -> int:
     except RefusedError as error:
         sys.stdout.write(str(error))
         return REFUSED
-    np.save(sys.stdout.buffer, vertices_nm, allow_pickle=False)
-    np.save(sys.stdout.buffer, counts, allow_pickle=False)
+    answer = io.BytesIO()  # numpy asks a buffered file for its position, which a pipe has not
+    np.save(answer, vertices_nm, allow_pickle=False)
+    np.save(answer, counts, allow_pickle=False)
+    sys.stdout.buffer.write(answer.getbuffer())
     return 0
 
 

@@ -37,6 +37,15 @@ def test_y_points_down_in_the_image(tmp_path, suffix):
     np.testing.assert_array_equal(mask, expected)
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_the_reading_process_may_buffer_its_output_or_not(tmp_path, monkeypatch, unbuffered):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    found, top = library()
+    top.add(gdstk.rectangle((0, 0), (0.1, 0.05)))
+    layout = read_layout(write(tmp_path / "a.gds", found), pixel_size_nm=10)
+    assert (layout.height, layout.width) == (5, 10)
+
+
 @SUFFIXES
 def test_cells_and_arrays_are_flattened(tmp_path, suffix):
     found, top = library()
