@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from etchline.segmentation.noise import noise_from_median, noise_response
+
 THRESHOLD = 128  # a line is >= 128 (of 255)
 NEAR, FAR = 24, 64  # how far the threshold is moved, in the same unit
 MIN_AREA_PX = 35  # smaller components are no lines for the ESD
@@ -147,10 +149,5 @@ def _low_margin(probability_hw: npt.NDArray[np.uint8]) -> float:
 
 
 def _noise(normalised_hw: npt.NDArray[np.uint8]) -> float:
-    """Noise as a share of the grey range: median absolute Laplacian response, scaled to one sigma."""
-    response = cv2.filter2D(normalised_hw, cv2.CV_16S, _NOISE_KERNEL, borderType=cv2.BORDER_REFLECT_101)
-    return float(np.median(np.abs(response)) / (0.6745 * 6.0) / 255.0)
-
-
-# Blind to planes and straight edges; white noise of sigma 1 comes out with sigma 6 (Immerkaer 1996).
-_NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
+    """Standard deviation of the noise as a share of the grey range."""
+    return noise_from_median(float(np.median(noise_response(normalised_hw)))) / 255.0

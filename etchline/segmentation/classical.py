@@ -17,8 +17,9 @@ from skimage.filters import threshold_otsu
 from etchline.errors import SettingsError
 from etchline.images.source import GreyArray, WindowSource
 from etchline.segmentation.flat_field import BLOCK_PX, FlatField, FloatArray, block_means, fit_flat_field
+from etchline.segmentation.noise import MAX_RESPONSE, noise_from_median, noise_response
 from etchline.segmentation.normalise import Normalisation, NormaliseSettings, fit_normalisation
-from etchline.segmentation.smoothing import Smoothing, SmoothingSettings, noise_from_median, noise_response
+from etchline.segmentation.smoothing import Smoothing, SmoothingSettings
 from etchline.segmentation.spots import Spots, SpotSettings, find_spots
 
 Uint8Array = npt.NDArray[np.uint8]
@@ -154,7 +155,7 @@ class ClassicalSegmenter:
 
     def _background(self, source: WindowSource, normalisation: Normalisation) -> tuple[FlatField, float]:
         """Flat field, and the standard deviation of the noise."""
-        means, responses = [], np.zeros(255 * 8 + 1, np.int64)
+        means, responses = [], np.zeros(MAX_RESPONSE + 1, np.int64)
         for rows_hw, _, own in self._bands(source):
             grey_hw = normalisation.apply(rows_hw)
             means.append(block_means(grey_hw[own]))

@@ -12,10 +12,6 @@ FloatArray = npt.NDArray[np.float32]
 
 # OpenCV cuts a Gaussian of float pixels at four standard deviations.
 CUT = 4
-# Blind to planes and straight edges; white noise of sigma 1 comes out with sigma 6 (Immerkaer 1996).
-NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-# Median of the absolute value of a normal deviate.
-MEDIAN_DEVIATION = 0.6745
 
 
 @dataclass(frozen=True)
@@ -103,14 +99,3 @@ class Smoothing:
         slope_y *= slope_y
         # The small number decides flat areas: half and half would be 0 / 0 there.
         return np.asarray((slope_y + np.float32(1e-6)) / (slope_x + slope_y + np.float32(2e-6)), np.float32)
-
-
-def noise_response(grey_hw: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
-    """|`NOISE_KERNEL` * grey|, same shape; its median is `noise_from_median`'s argument."""
-    response = cv2.filter2D(grey_hw, cv2.CV_16S, NOISE_KERNEL, borderType=cv2.BORDER_REFLECT_101)
-    return np.abs(np.asarray(response, np.int16))
-
-
-def noise_from_median(median_response: float) -> float:
-    """Standard deviation of white noise whose median response is `median_response`."""
-    return median_response / (MEDIAN_DEVIATION * 6.0)

@@ -9,7 +9,8 @@ from etchline.evaluation import EsdSettings, evaluate_masks
 from etchline.images import ArraySource, read_image, read_mask
 from etchline.segmentation.classical import LINE, REMOVED, ClassicalSegmenter, ClassicalSettings
 from etchline.segmentation.flat_field import BLOCK_PX, block_means, fit_flat_field
-from etchline.segmentation.smoothing import SmoothingSettings, noise_from_median, noise_response
+from etchline.segmentation.noise import noise_from_median, noise_response
+from etchline.segmentation.smoothing import SmoothingSettings
 from etchline.segmentation.spots import SpotSettings, find_spots
 
 SEGMENTER = ClassicalSegmenter()
