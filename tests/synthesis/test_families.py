@@ -7,7 +7,6 @@ import pytest
 from etchline.synthesis.benchmark import SynthRequest, draw, plan
 from etchline.synthesis.families import FAMILIES, vary
 
-
 # Metal pixels and mean grey level of the first image of each chip, 128 px, seed 0.
 FROZEN = {
     "ic01": (8258, 76.5),
