@@ -23,6 +23,7 @@ from etchline.images import ArraySource, read_image, read_mask
 from etchline.processes import map_processes
 from etchline.segmentation.classical import DEFAULT, ClassicalSegmenter, ClassicalSettings
 from etchline.segmentation.normalise import NormaliseSettings
+from etchline.segmentation.probability import binarise_probability
 from etchline.segmentation.smoothing import SmoothingSettings
 from etchline.segmentation.spots import SpotSettings
 
@@ -80,7 +81,7 @@ def _segment(case: _Case, path: Path) -> MaskArray:
     if case.settings is None:
         return (image.pixels_hw > threshold_otsu(image.pixels_hw)).astype(np.uint8)
     segmenter, source = ClassicalSegmenter(case.settings), ArraySource(image.pixels_hw)
-    return (segmenter.probability(image.pixels_hw, 0, segmenter.fit(source)) >= 128).astype(np.uint8)
+    return binarise_probability(segmenter.probability(image.pixels_hw, 0, segmenter.fit(source)))
 
 
 def _score(entry: ImageEntry, case: _Case, dataset: Dataset) -> tuple[str, EsdCounts]:

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from etchline.segmentation.noise import noise_from_median, noise_response
+from etchline.segmentation.probability import LINE, pixel_confidence
 
-THRESHOLD = 128  # a line is >= 128 (of 255)
-NEAR, FAR = 24, 64  # how far the threshold is moved, in the same unit
+NEAR, FAR = 24, 64  # how far the threshold is moved, of 255
 MIN_AREA_PX = 35  # smaller components are no lines for the ESD
 SPECKLE_PX = 16
 LOW_MARGIN = 64  # |2p - 1| below 0.25
@@ -81,14 +81,14 @@ def measure_cell(probability_hw: npt.NDArray[np.uint8], normalised_hw: npt.NDArr
         probability_hw: uint8 `round(255 p)`, (H, W), at least one pixel.
         normalised_hw: the same window of the normalised image, uint8.
     """
-    lines = _components(probability_hw >= THRESHOLD)
+    lines = _components(probability_hw >= LINE)
     counts: dict[str, list[int]] = {"merging": [], "breaking": [], "vanishing": [], "appearing": []}
     for margin in (NEAR, FAR):
-        merging, appearing = _lowered(lines, _components(probability_hw >= THRESHOLD - margin))
-        breaking, vanishing = _raised(lines, _components(probability_hw >= THRESHOLD + margin))
+        merging, appearing = _lowered(lines, _components(probability_hw >= LINE - margin))
+        breaking, vanishing = _raised(lines, _components(probability_hw >= LINE + margin))
         for name, count in zip(counts, (merging, breaking, vanishing, appearing), strict=True):
             counts[name].append(count)
-    holes = _components(probability_hw < THRESHOLD, connectivity=4)
+    holes = _components(probability_hw < LINE, connectivity=4)
     speckles = lines.speckles() + holes.speckles()
     logs = [math.log1p(count) for pair in counts.values() for count in pair]
     values = (
@@ -140,11 +140,11 @@ def _short_lines(lines: _Components) -> int:
 
 def _low_margin(probability_hw: npt.NDArray[np.uint8]) -> float:
     """Square root of the share of undecided pixels among those away from the lines' edges."""
-    mask_hw = (probability_hw >= THRESHOLD).astype(np.uint8)
+    mask_hw = (probability_hw >= LINE).astype(np.uint8)
     flat = cv2.morphologyEx(mask_hw, cv2.MORPH_GRADIENT, _EDGE_REACH) == 0
     if not flat.any():
         return 1.0
-    undecided = np.abs(probability_hw.astype(np.int16) * 2 - 255) < LOW_MARGIN
+    undecided = pixel_confidence(probability_hw) < LOW_MARGIN
     return math.sqrt(float((flat & undecided).sum() / flat.sum()))
 
 

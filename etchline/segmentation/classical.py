@@ -19,6 +19,7 @@ from etchline.images.source import GreyArray, WindowSource
 from etchline.segmentation.flat_field import BLOCK_PX, FlatField, FloatArray, block_means, fit_flat_field
 from etchline.segmentation.noise import MAX_RESPONSE, noise_from_median, noise_response
 from etchline.segmentation.normalise import Normalisation, NormaliseSettings, fit_normalisation
+from etchline.segmentation.probability import LINE
 from etchline.segmentation.smoothing import Smoothing, SmoothingSettings
 from etchline.segmentation.spots import Spots, SpotSettings, find_spots
 
@@ -28,7 +29,6 @@ BAND_ROWS = 32 * BLOCK_PX
 # Histogram of the smoothed grey levels above the background: [-256, 256] in steps of 1/2.
 LEVEL_STEPS = 2
 LEVEL_OFFSET = 256
-LINE = 128
 # A removed spot is decided to be no line, but with little margin, since its grey level said otherwise.
 REMOVED = 112
 # Probability at the mean level of metal.

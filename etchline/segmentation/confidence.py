@@ -1,8 +1,8 @@
-"""How much a pixel and a cell can be trusted.
+"""How much a cell can be trusted (for a pixel see `probability.pixel_confidence`).
 
-Per pixel the margin to the threshold, |2p - 1|. Per cell a calibrated probability that no ESD error's witness
-pixels (open: the gap, short: the bridge, false positive or negative: the component) lie in it: a logistic
-function of the cell's features, fitted on validation cells by `benchmarks/calibrate_classical.py`.
+A calibrated probability that no ESD error's witness pixels (open: the gap, short: the bridge, false positive
+or negative: the component) lie in it: a logistic function of the cell's features, fitted by
+`benchmarks/calibrate_classical.py`.
 """
 
 import functools
@@ -82,12 +82,6 @@ def default_calibration() -> CellCalibration:
     """The calibration of the classical segmenter that comes with the package."""
     text = resources.files("etchline.segmentation").joinpath(CALIBRATION_FILE).read_text(encoding="utf-8")
     return parse_calibration(text, CALIBRATION_FILE)
-
-
-def pixel_confidence(probability_hw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """|2p - 1| as uint8, same shape: 255 is certain, 1 is a coin's toss. Empty stays empty."""
-    margin = np.abs(probability_hw.astype(np.int16) * 2 - 255)
-    return margin.astype(np.uint8)
 
 
 def fit_calibration(

@@ -9,11 +9,12 @@ import numpy.typing as npt
 
 from etchline.errors import SettingsError
 from etchline.images.source import GreyArray, RowSink, WindowSource
-from etchline.segmentation.cell_features import THRESHOLD, CellFeatures, measure_cell
+from etchline.segmentation.cell_features import CellFeatures, measure_cell
 from etchline.segmentation.components import BandComponents
-from etchline.segmentation.confidence import CellCalibration, pixel_confidence
+from etchline.segmentation.confidence import CellCalibration
 from etchline.segmentation.normalise import Normalisation, NormaliseSettings, bands, fit_normalisation
 from etchline.segmentation.overlay import Overlay, outline
+from etchline.segmentation.probability import binarise_probability, pixel_confidence
 from etchline.segmentation.record import FlagReason
 from etchline.segmentation.tiling import BoxXyxy, Patch, tile
 
@@ -81,7 +82,7 @@ class Sinks:
 
     Attributes:
         mask: 0 or 255; background outside the field.
-        confidence: `confidence.pixel_confidence`; 0 outside the field.
+        confidence: `probability.pixel_confidence`; 0 outside the field.
         probability: `round(255 p)`; 0 outside the field. `None` where nobody needs it.
         overlay: `None` where nobody needs it.
     """
@@ -270,8 +271,3 @@ class _Drive(Generic[FitT]):
         self._sinks.confidence.write(confidence_hw)
         if self._sinks.probability:
             self._sinks.probability.write(probability_hw)
-
-
-def binarise_probability(probability_hw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The mask of a probability map, 0 or 255, same shape: a line is >= 128."""
-    return np.where(probability_hw >= THRESHOLD, np.uint8(255), np.uint8(0))

@@ -7,9 +7,10 @@ import pytest
 from etchline.errors import SettingsError
 from etchline.evaluation import EsdSettings, evaluate_masks
 from etchline.images import ArraySource, read_image, read_mask
-from etchline.segmentation.classical import LINE, REMOVED, ClassicalSegmenter, ClassicalSettings
+from etchline.segmentation.classical import REMOVED, ClassicalSegmenter, ClassicalSettings
 from etchline.segmentation.flat_field import BLOCK_PX, block_means, fit_flat_field
 from etchline.segmentation.noise import noise_from_median, noise_response
+from etchline.segmentation.probability import LINE
 from etchline.segmentation.smoothing import SmoothingSettings
 from etchline.segmentation.spots import SpotSettings, find_spots
 

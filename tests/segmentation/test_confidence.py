@@ -9,8 +9,8 @@ from etchline.segmentation.confidence import (
     default_calibration,
     fit_calibration,
     parse_calibration,
-    pixel_confidence,
 )
+from etchline.segmentation.probability import pixel_confidence
 
 BACKGROUND, METAL = 5, 250
 OTHERS = {"low_margin", "noise", "short_lines"}
