@@ -5,7 +5,6 @@ of an image is mapped alike. Vias saturate the sensor: their pixels say nothing 
 and are left out of the percentiles.
 """
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -79,10 +78,6 @@ class Normalisation:
         table = np.rint(np.clip((codes - self.low) / span, 0.0, 1.0) * 255.0).astype(np.uint8)
         mapped: npt.NDArray[np.uint8] = table[rows_hw]
         return mapped
-
-    def describe(self) -> dict[str, float | int | None]:
-        """The numbers for the record."""
-        return dataclasses.asdict(self)
 
 
 def fit_normalisation(source: WindowSource, settings: NormaliseSettings = DEFAULT) -> Normalisation:

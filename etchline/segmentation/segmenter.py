@@ -1,7 +1,6 @@
 """Drives an image through a segmenter band by band: source in; mask, confidence and cells out."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -12,7 +11,7 @@ from etchline.images.source import GreyArray, RowSink, WindowSource
 from etchline.segmentation.cell_features import CellFeatures, measure_cell
 from etchline.segmentation.components import BandComponents
 from etchline.segmentation.confidence import CellCalibration
-from etchline.segmentation.normalise import Normalisation, NormaliseSettings, bands, fit_normalisation
+from etchline.segmentation.normalise import Normalisation, bands, fit_normalisation
 from etchline.segmentation.overlay import Overlay, outline
 from etchline.segmentation.probability import binarise_probability, pixel_confidence
 from etchline.segmentation.record import FlagReason
@@ -21,6 +20,11 @@ from etchline.segmentation.tiling import BoxXyxy, Patch, tile
 
 class Fit(Protocol):
     """What a segmenter learnt about a whole image field."""
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """The grey levels of the field; the cells' features and the overlay see the image by them too."""
+        ...
 
     def describe(self) -> dict[str, float]:
         """The numbers for the record."""
@@ -57,7 +61,6 @@ class SegmentSettings:
         context_px: pixels around a cell that its features may see, so that a bridge on a cell's edge counts.
         speckles_per_patch: a cell with this many speckles per `patch_px` x `patch_px` is flagged as speckled.
         saturated_share: a cell with more of its pixels at the sensor's ceiling is flagged as saturated.
-        normalise: see `NormaliseSettings`.
 
     Raises:
         SettingsError: `context_px` or `speckles_per_patch` negative.
@@ -68,7 +71,6 @@ class SegmentSettings:
     context_px: int = 24
     speckles_per_patch: int = 50
     saturated_share: float = 0.5
-    normalise: NormaliseSettings = field(default_factory=NormaliseSettings)
 
     def __post_init__(self) -> None:
         for name in ("context_px", "speckles_per_patch"):
@@ -128,7 +130,6 @@ def segment_source(
     sinks: Sinks,
     calibration: CellCalibration,
     settings: SegmentSettings,
-    on_rows: Callable[[int], None] = lambda rows: None,
 ) -> SegmentResult:
     """The cells and counts of an image whose mask and confidence went into `sinks`.
 
@@ -141,21 +142,18 @@ def segment_source(
         sinks: where the pixels go; all rows of the file are written.
         calibration: of the cells' confidence.
         settings: see `SegmentSettings`.
-        on_rows: called with the number of rows that were finished.
     """
     first, last = source.field_rows
     patch_rows = tile(last - first, source.width, settings.patch_px, settings.min_overlap)
-    normalisation = fit_normalisation(source, settings.normalise)
+    fit = segmenter.fit(source) if patch_rows else None
+    normalisation = fit.normalisation if fit else fit_normalisation(source)
     drive = _Drive(source, segmenter, sinks, calibration, settings, normalisation)
     drive.write_outside(0, first)
-    numbers: dict[str, float] = {}
-    if patch_rows:
-        fit = segmenter.fit(source)
-        numbers = fit.describe()
+    if fit:
         for patches in patch_rows:
-            on_rows(drive.segment_row(patches, fit))
+            drive.segment_row(patches, fit)
     drive.write_outside(last, source.height)
-    return drive.result(numbers)
+    return drive.result(fit.describe() if fit else {})
 
 
 @dataclass(frozen=True)
@@ -199,8 +197,8 @@ class _Drive(Generic[FitT]):
                 grey_hw = self._normalisation.apply(self._source.read(start, end))
                 self._sinks.overlay.add(start, grey_hw, nothing_hw > 0)
 
-    def segment_row(self, patches: list[Patch], fit: FitT) -> int:
-        """Segments one row of cells, writes it, and gives its number of rows."""
+    def segment_row(self, patches: list[Patch], fit: FitT) -> None:
+        """Segments one row of cells and writes it."""
         first = self._source.field_rows[0]
         top, bottom = first + patches[0].cell_xyxy[1], first + patches[0].cell_xyxy[3]
         band = self._band(top, bottom, fit)
@@ -212,7 +210,6 @@ class _Drive(Generic[FitT]):
         self._write(mask_hw[own], pixel_confidence(band.probability_hw[own]), band.probability_hw[own])
         if self._sinks.overlay:
             self._sinks.overlay.add(top, band.normalised_hw[own], outline(mask_hw)[own])
-        return bottom - top
 
     def result(self, numbers: dict[str, float]) -> SegmentResult:
         """The result, with the segmenter's own `numbers`, after the last row."""

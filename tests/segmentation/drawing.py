@@ -7,6 +7,7 @@ import numpy as np
 
 from etchline.segmentation.confidence import default_calibration
 from etchline.segmentation.files import SegmentBundle
+from etchline.segmentation.normalise import Normalisation, fit_normalisation
 from etchline.segmentation.segmenter import SegmentSettings
 
 
@@ -24,7 +25,7 @@ def tracks(height, width, pitch=20, sigma=5.0, seed=0, dtype=np.uint8):
 class LevelFit:
     level: float
     span: float
-    field_rows: tuple[int, int]
+    normalisation: Normalisation
 
     def describe(self):
         return {"level": self.level}
@@ -39,7 +40,7 @@ class LevelSegmenter:
         first, last = source.field_rows
         rows = [source.read(row, row + 1) for row in range(first, last)]
         low, high = min(int(row.min()) for row in rows), max(int(row.max()) for row in rows)
-        return LevelFit((low + high) / 2, max(high - low, 1), source.field_rows)
+        return LevelFit((low + high) / 2, max(high - low, 1), fit_normalisation(source))
 
     def probability(self, rows_hw, top, fit):
         blurred = cv2.blur(rows_hw.astype(np.float64), (1, 9), borderType=cv2.BORDER_REFLECT_101)

@@ -83,11 +83,6 @@ def test_bands_do_not_show(monkeypatch):
     assert fit_normalisation(ArraySource(image)) == whole
 
 
-def test_the_record_gets_all_numbers():
-    found = fit_normalisation(ArraySource(striped()))
-    assert set(found.describe()) == {"low", "high", "saturated_from", "saturated_share"}
-
-
 @pytest.mark.parametrize(("low", "high"), [(5, 5), (-1, 50), (3, 101), (60, 40)])
 def test_percentiles_out_of_order_are_refused(low, high):
     with pytest.raises(SettingsError, match=rf"percentiles {low} and {high}: need 0 <= low_percent"):

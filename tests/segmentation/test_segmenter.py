@@ -13,11 +13,9 @@ from tests.segmentation.drawing import LevelSegmenter, Rows, tracks
 def segmented(image, field_rows=None, **settings):
     source = ArraySource(image, field_rows=field_rows)
     sinks = Sinks(Rows(), Rows(), Rows(), Overlay(*image.shape))
-    rows_done = []
     result = segment_source(
-        source, LevelSegmenter(), sinks, default_calibration(), SegmentSettings(**settings), rows_done.append
+        source, LevelSegmenter(), sinks, default_calibration(), SegmentSettings(**settings)
     )
-    assert sum(rows_done) == (source.field_rows[1] - source.field_rows[0] if image.shape[1] else 0)
     return result, sinks
 
 
