@@ -20,7 +20,7 @@ import numpy.typing as npt
 from etchline.datasets import Dataset, ImageEntry, load_dataset
 from etchline.evaluation import EsdSettings
 from etchline.evaluation.witness import find_witnesses
-from etchline.images import open_image, read_mask
+from etchline.images import ArraySink, open_image, read_mask
 from etchline.processes import map_processes
 from etchline.segmentation import confidence
 from etchline.segmentation.cell_features import FEATURE_NAMES
@@ -45,25 +45,14 @@ class Cells:
     ic_n: npt.NDArray[np.str_]
 
 
-class Rows:
-    """A row sink that keeps its rows."""
-
-    def __init__(self) -> None:
-        self.bands: list[npt.NDArray[np.uint8]] = []
-
-    def write(self, rows_hw: npt.NDArray[np.uint8]) -> None:
-        """See `RowSink.write`."""
-        self.bands.append(rows_hw)
-
-
 def measure(entry: ImageEntry, dataset: Dataset) -> list[tuple[str, str, tuple[float, ...], bool]]:
     """Image, IC, features and whether an error lies in it, of each cell of an image."""
     bundle = classical_bundle()
-    rows = Rows()
     with open_image(dataset.image_path(entry)) as source:
-        sinks = Sinks(rows, Rows())
+        mask, confidences = (ArraySink(source.height, source.width) for _ in range(2))
+        sinks = Sinks(mask, confidences)
         result = segment_source(source, bundle.segmenter, sinks, bundle.calibration, bundle.settings)
-    codes_hw = find_witnesses(np.concatenate(rows.bands), read_mask(dataset.mask_path(entry)), NANO).codes_hw
+    codes_hw = find_witnesses(mask.pixels_hw, read_mask(dataset.mask_path(entry)), NANO).codes_hw
     return [
         (entry.image, entry.ic, cell.features.values, bool(codes_hw[y0:y1, x0:x1].any()))
         for cell in result.cells

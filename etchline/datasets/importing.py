@@ -25,7 +25,7 @@ from etchline.datasets.splits import check_unseen, split_entries
 from etchline.datasets.staging import Staging, staged_folder
 from etchline.datasets.tracking import Track, untracked
 from etchline.errors import DatasetError, ImageError, LayoutError, SettingsError
-from etchline.images import WindowSource, is_image_path, open_image, read_mask, write_image
+from etchline.images import WindowSource, bands, is_image_path, open_image, read_mask, write_image
 from etchline.layouts import is_layout_path, rasterise, read_layout
 from etchline.storage import atomic_path
 
@@ -263,9 +263,9 @@ def _refuse_collisions(pairs: Sequence[_Pair]) -> None:
 def _take(pair: _Pair, staging: Staging, pixel_size_nm: float | None) -> ImageEntry:
     """Brings one pair into the staging folder and notes it in the journal."""
     with open_image(pair.image) as source:
-        for top in range(0, source.height, _BAND_ROWS):
+        for top, bottom in bands((0, source.height), _BAND_ROWS):
             # Damaged pixels show only when they are read.
-            source.read(top, min(top + _BAND_ROWS, source.height))
+            source.read(top, bottom)
         size_nm = source.metadata.pixel_size_nm or pixel_size_nm
         mask_hw = _fitting_mask(pair, source, size_nm)
     image_path = staging.folder / pair.image_target

@@ -17,7 +17,7 @@ from etchline.errors import ImageError, PairingError, SettingsError
 from etchline.evaluation import esd_kernel as kernel
 from etchline.evaluation.esd_settlement import compact
 from etchline.evaluation.pixels import PixelCounts
-from etchline.images.source import ArraySource, WindowSource
+from etchline.images.source import ArraySource, WindowSource, bands
 
 ErrorKind = Literal["open", "short", "false_positive", "false_negative"]
 MaskArray = npt.NDArray[Any]
@@ -293,8 +293,7 @@ def evaluate_sources(
     check_shapes(pred, truth, names)
     accumulator = EsdAccumulator(truth.width, truth.height, settings)
     pred_level, truth_level = _metal_above(pred), _metal_above(truth)
-    for top in range(0, truth.height, BAND_ROWS):
-        bottom = min(top + BAND_ROWS, truth.height)
+    for top, bottom in bands((0, truth.height), BAND_ROWS):
         accumulator.update(pred.read(top, bottom) > pred_level, truth.read(top, bottom) > truth_level)
     return accumulator.finish()
 
@@ -315,8 +314,8 @@ def check_shapes(pred: WindowSource, truth: WindowSource, names: Sequence[str]) 
 def _metal_above(source: WindowSource) -> int:
     """The level of the mask rule: 0 where the image's maximum is 1, otherwise 127."""
     highest = 0
-    for top in range(0, source.height, BAND_ROWS):
-        highest = max(highest, int(source.read(top, min(top + BAND_ROWS, source.height)).max(initial=0)))
+    for top, bottom in bands((0, source.height), BAND_ROWS):
+        highest = max(highest, int(source.read(top, bottom).max(initial=0)))
         if highest > 1:
             return 127
     return 0 if highest == 1 else 127

@@ -3,18 +3,28 @@
 from etchline.images.formats import IMAGE_SUFFIXES, MAX_PIXELS, is_image_path
 from etchline.images.masks import binarise, read_mask
 from etchline.images.reading import SemImage, image_size, open_image, read_image
-from etchline.images.source import ArraySource, GreyArray, ImageMetadata, RowSink, WindowSource
+from etchline.images.source import (
+    ArraySink,
+    ArraySource,
+    GreyArray,
+    ImageMetadata,
+    RowSink,
+    WindowSource,
+    bands,
+)
 from etchline.images.writing import encode_png, open_sink, write_image
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
+    "ArraySink",
     "ArraySource",
     "GreyArray",
     "ImageMetadata",
     "RowSink",
     "SemImage",
     "WindowSource",
+    "bands",
     "binarise",
     "encode_png",
     "image_size",

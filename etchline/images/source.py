@@ -1,5 +1,6 @@
 """Where pixels come from and go to, window by window."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -89,3 +90,31 @@ class ArraySource:
     def read(self, top: int, bottom: int, left: int = 0, right: int | None = None) -> GreyArray:
         """See `WindowSource.read`. The result is a view."""
         return self._pixels_hw[top:bottom, left:right]
+
+
+class ArraySink:
+    """A `RowSink` into memory.
+
+    Args:
+        height: rows that will come.
+        width: columns.
+
+    Attributes:
+        pixels_hw: uint8, (height, width); rows that have not come yet are 0.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        self.pixels_hw = np.zeros((height, width), np.uint8)
+        self._rows = 0
+
+    def write(self, rows_hw: npt.NDArray[np.uint8]) -> None:
+        """See `RowSink.write`."""
+        self.pixels_hw[self._rows : self._rows + len(rows_hw)] = rows_hw
+        self._rows += len(rows_hw)
+
+
+def bands(rows: tuple[int, int], most_rows: int) -> Iterator[tuple[int, int]]:
+    """Row ranges [top, bottom) that cover rows [first, last) in order, each at most `most_rows` high."""
+    first, last = rows
+    for top in range(first, last, most_rows):
+        yield top, min(top + most_rows, last)

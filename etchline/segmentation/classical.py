@@ -15,7 +15,7 @@ import numpy.typing as npt
 from skimage.filters import threshold_otsu
 
 from etchline.errors import SettingsError
-from etchline.images.source import GreyArray, WindowSource
+from etchline.images.source import GreyArray, WindowSource, bands
 from etchline.segmentation.flat_field import BLOCK_PX, FlatField, FloatArray, block_means, fit_flat_field
 from etchline.segmentation.noise import MAX_RESPONSE, noise_from_median, noise_response
 from etchline.segmentation.normalise import Normalisation, NormaliseSettings, fit_normalisation
@@ -190,8 +190,7 @@ class ClassicalSegmenter:
     def _bands(self, source: WindowSource) -> Iterator[tuple[GreyArray, int, slice]]:
         """Raw rows with their halo, the image row of the first, and which of them are the band's own."""
         first, last = source.field_rows
-        for start in range(first, last, BAND_ROWS):
-            stop = min(start + BAND_ROWS, last)
+        for start, stop in bands((first, last), BAND_ROWS):
             top, bottom = max(start - self.halo_px, first), min(stop + self.halo_px, last)
             yield source.read(top, bottom), top, slice(start - top, stop - top)
 

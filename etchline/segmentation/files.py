@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import platform
 import time
 from dataclasses import dataclass, field
@@ -11,11 +10,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from etchline import __version__
 from etchline.contours import CellConfidence, ContourFormat, trace_lines, write_contours
-from etchline.images import WindowSource, open_image, open_sink, write_image
+from etchline.datasets import file_sha256
+from etchline.images import ArraySink, WindowSource, open_image, open_sink, write_image
 from etchline.images.formats import image_format
 from etchline.segmentation.confidence import CellCalibration
 from etchline.segmentation.inputs import SegmentInput
@@ -115,6 +114,7 @@ def segment_file(
 
     Raises:
         ImageError: the image cannot be used; older results stay.
+        DatasetError: it can be opened, but not read to its end.
         OutputError: a result cannot be written.
     """
     suffix = ".tif" if image_format(item.image) == "tiff" else ".png"
@@ -123,7 +123,7 @@ def segment_file(
     chosen = OptionsRecord(
         contours=options.contours, pixel_size_nm=options.pixel_size_nm or item.pixel_size_nm
     )
-    sha256 = _sha256(item.image)
+    sha256 = file_sha256(item.image)
     earlier = read_record(results.record)
     if earlier and not options.overwrite and _is_current(earlier, sha256, chosen, bundle, results):
         return earlier, False
@@ -157,7 +157,7 @@ def _make(source: WindowSource, results: _Results, bundle: SegmentBundle, chosen
     """Writes all results but the record, which is removed as soon as the first of them is replaced."""
     clock = _Clock()
     overlay = Overlay(source.height, source.width)
-    probability = _RowCollector(source.height, source.width) if results.contours else None
+    probability = ArraySink(source.height, source.width) if results.contours else None
     with contextlib.ExitStack() as stack:
         # Left in reverse order: the old record goes before the first sink puts its file in place.
         mask = stack.enter_context(open_sink(results.mask, source.height, source.width))
@@ -179,19 +179,6 @@ def _make(source: WindowSource, results: _Results, bundle: SegmentBundle, chosen
             write_contours(path, ending, shapes, (source.height, source.width), pixel_size_nm)
         clock.lap("contours")
     return _Made(result, clock.laps_s)
-
-
-class _RowCollector:
-    """A row sink into memory."""
-
-    def __init__(self, height: int, width: int) -> None:
-        self.pixels_hw = np.zeros((height, width), dtype=np.uint8)
-        self._next = 0
-
-    def write(self, rows_hw: npt.NDArray[np.uint8]) -> None:
-        """See `RowSink.write`."""
-        self.pixels_hw[self._next : self._next + rows_hw.shape[0]] = rows_hw
-        self._next += rows_hw.shape[0]
 
 
 @dataclass
@@ -273,8 +260,3 @@ def _versions() -> dict[str, str]:
         "numpy": np.__version__,
         "opencv": cv2.__version__,
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,14 +5,13 @@ of an image is mapped alike. Vias saturate the sensor: their pixels say nothing 
 and are left out of the percentiles.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from etchline.errors import SettingsError
-from etchline.images.source import ArraySource, GreyArray, WindowSource
+from etchline.images.source import ArraySource, GreyArray, WindowSource, bands
 
 BAND_ROWS = 512
 
@@ -116,17 +115,10 @@ def normalise(
     return fit_normalisation(ArraySource(image_hw, field_rows=field_rows), settings).apply(image_hw)
 
 
-def bands(field_rows: tuple[int, int], rows: int = BAND_ROWS) -> Iterator[tuple[int, int]]:
-    """Row ranges [top, bottom) that cover the field from top to bottom, each at most `rows` high."""
-    first, last = field_rows
-    for top in range(first, last, rows):
-        yield top, min(top + rows, last)
-
-
 def _histogram(source: WindowSource) -> npt.NDArray[np.int64]:
     """Pixels of the field per code, cut behind the brightest code that occurs."""
     counts = np.zeros(1, dtype=np.int64)
-    for top, bottom in bands(source.field_rows):
+    for top, bottom in bands(source.field_rows, BAND_ROWS):
         found = np.bincount(source.read(top, bottom).reshape(-1), minlength=counts.size)
         found[: counts.size] += counts
         counts = found

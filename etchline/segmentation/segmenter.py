@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from etchline.errors import SettingsError
-from etchline.images.source import GreyArray, RowSink, WindowSource
+from etchline.images.source import GreyArray, RowSink, WindowSource, bands
 from etchline.segmentation.cell_features import CellFeatures, measure_cell
 from etchline.segmentation.components import BandComponents
 from etchline.segmentation.confidence import CellCalibration
-from etchline.segmentation.normalise import Normalisation, bands, fit_normalisation
+from etchline.segmentation.normalise import BAND_ROWS, Normalisation, fit_normalisation
 from etchline.segmentation.overlay import Overlay, outline
 from etchline.segmentation.probability import binarise_probability, pixel_confidence
 from etchline.segmentation.record import FlagReason
@@ -190,7 +190,7 @@ class _Drive(Generic[FitT]):
 
     def write_outside(self, top: int, bottom: int) -> None:
         """Writes background for rows [top, bottom), which lie outside the field."""
-        for start, end in bands((top, bottom)):
+        for start, end in bands((top, bottom), BAND_ROWS):
             nothing_hw = np.zeros((end - start, self._source.width), dtype=np.uint8)
             self._write(nothing_hw, nothing_hw, nothing_hw)
             if self._sinks.overlay:

@@ -79,7 +79,7 @@ def test_the_data_bar_takes_no_part():
 def test_bands_do_not_show(monkeypatch):
     image = striped(height=130)
     whole = fit_normalisation(ArraySource(image))
-    monkeypatch.setattr(module.bands, "__defaults__", (7,))
+    monkeypatch.setattr(module, "BAND_ROWS", 7)
     assert fit_normalisation(ArraySource(image)) == whole
 
 
