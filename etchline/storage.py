@@ -1,8 +1,7 @@
 """Files that appear whole or not at all."""
 
 import contextlib
-import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,23 +18,21 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder or the file cannot be written (permission, full disk, a file in the way).
     """
-    temporary: Path | None = None
+    # At most 40 characters of the name: they may be 4 bytes each, and file names end at 255 bytes.
+    temporary = path.parent / f".{path.stem[:40]}-{secrets.token_hex(8)}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:80]}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        # Not tempfile: its files are private, and results are for others to read, as the user's umask allows.
+        temporary.touch(exist_ok=False)
         yield temporary
-        # mkstemp makes files private; results are for others to read, as the user's umask allows.
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}); choose another folder"
         ) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # nothing there to remove, not even the folder
+            temporary.unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -55,10 +52,3 @@ def write_text(path: Path, text: str) -> None:
         OutputError: see `atomic_path`.
     """
     write_bytes(path, text.encode())
-
-
-def _umask() -> int:
-    """The process's umask (there is no way to read it without setting it)."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
