@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 from etchline.datasets.manifest import Dataset, ImageEntry
 from etchline.datasets.tracking import Track, untracked
 from etchline.errors import DatasetError
-from etchline.images import GreyArray, read_image, read_mask
+from etchline.images import read_image, read_mask
+from etchline.images.display import ORANGE, stretched
 
 MAX_IMAGES = 200
 
@@ -19,7 +20,6 @@ _PANEL_PX = 256
 _GAP_PX = 8
 _LABEL_PX = 22
 _FONT_PX = 13
-_OUTLINE_RGB = (230, 159, 0)  # orange of Okabe and Ito: visible on grey, also for the colour-blind
 _PAPER = 255
 
 RgbArray = npt.NDArray[np.uint8]
@@ -85,7 +85,7 @@ def _cell(dataset: Dataset, entry: ImageEntry) -> RgbArray:
             f"{dataset.mask_path(entry)}: not of its image's size; "
             f"see `etchline dataset check {dataset.folder}`"
         )
-    grey_hw = _display(image.pixels_hw)
+    grey_hw = stretched(image.pixels_hw)
     panels = [_overview(grey_hw, mask_hw), _detail(grey_hw, mask_hw)]
     height, width = _LABEL_PX + _PANEL_PX + _GAP_PX, 2 * _PANEL_PX + 2 * _GAP_PX
     cell = np.full((height, width, 3), _PAPER, np.uint8)
@@ -98,13 +98,6 @@ def _cell(dataset: Dataset, entry: ImageEntry) -> RgbArray:
     )
 
 
-def _display(pixels_hw: GreyArray) -> npt.NDArray[np.uint8]:
-    """Grey of 8 bits between robust percentiles, for the eye only."""
-    low, high = np.percentile(pixels_hw[::4, ::4], (0.5, 99.5))
-    scaled_hw = (pixels_hw.astype(np.float32) - low) * (255 / max(high - low, 1))
-    return np.asarray(np.clip(scaled_hw, 0, 255), np.uint8)
-
-
 def _overview(grey_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uint8]) -> RgbArray:
     """The whole image, at most 256 px, metal tinted."""
     height, width = grey_hw.shape
@@ -112,7 +105,7 @@ def _overview(grey_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uint8]) ->
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small_hw = cv2.resize(grey_hw, size, interpolation=cv2.INTER_AREA)
     share_hw = cv2.resize(mask_hw, size, interpolation=cv2.INTER_AREA).astype(np.float32)[..., None] / 255
-    tint = np.asarray(_OUTLINE_RGB, np.float32)
+    tint = np.asarray(ORANGE, np.float32)
     return np.asarray(small_hw[..., None] * (1 - 0.35 * share_hw) + tint * (0.35 * share_hw), np.uint8)
 
 
@@ -130,7 +123,7 @@ def _detail(grey_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uint8]) -> R
     )
     part = (slice(top, top + height), slice(left, left + width))
     panel = np.repeat(grey_hw[part][..., None], 3, axis=2)
-    panel[outline_hw[part] > 0] = _OUTLINE_RGB
+    panel[outline_hw[part] > 0] = ORANGE
     return panel
 
 

@@ -4,10 +4,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from etchline.evaluation.errormap import AGREED, COLOURS, IGNORED, LETTERS, ONE_SIDED, Rgb
+from etchline.evaluation.errormap import AGREED, COLOURS, IGNORED, LETTERS, ONE_SIDED
 from etchline.evaluation.esd import EsdCounts
 from etchline.evaluation.pooling import Pool
 from etchline.evaluation.witness import WitnessCode
+from etchline.images.display import Rgb
 
 BAR_PX = 190  # length of the axis
 MOST_TICKS = 5

@@ -1,7 +1,7 @@
 """A picture of the errors of one image, in colours that colour-blind people can tell apart.
 
-Colours are Okabe and Ito's. Each error is boxed and lettered as well, large enough to be found when the
-picture is scaled down to a screen: O open, S short, + false positive, - false negative.
+Each error is boxed and lettered as well, large enough to be found when the picture is scaled down to a
+screen: O open, S short, + false positive, - false negative.
 """
 
 from typing import Any
@@ -14,9 +14,9 @@ from scipy import ndimage
 from etchline.evaluation.esd import EsdSettings
 from etchline.evaluation.witness import EIGHT_CONNECTED, WitnessCode, find_witnesses
 from etchline.images import binarise
+from etchline.images.display import ORANGE, REDDISH_PURPLE, SKY_BLUE, YELLOW, Rgb
 
 RgbArray = npt.NDArray[np.uint8]
-Rgb = tuple[int, int, int]
 
 BACKGROUND: Rgb = (12, 12, 14)
 AGREED: Rgb = (150, 150, 150)
@@ -24,10 +24,10 @@ ONE_SIDED: Rgb = (82, 82, 88)  # metal in one of the masks only that makes no er
 IGNORED: Rgb = (42, 42, 46)
 TEXT: Rgb = (235, 235, 235)
 COLOURS: dict[WitnessCode, Rgb] = {
-    WitnessCode.OPEN: (230, 159, 0),  # orange
-    WitnessCode.SHORT: (86, 180, 233),  # sky blue
-    WitnessCode.FALSE_POSITIVE: (240, 228, 66),  # yellow
-    WitnessCode.FALSE_NEGATIVE: (204, 121, 167),  # reddish purple
+    WitnessCode.OPEN: ORANGE,
+    WitnessCode.SHORT: SKY_BLUE,
+    WitnessCode.FALSE_POSITIVE: YELLOW,
+    WitnessCode.FALSE_NEGATIVE: REDDISH_PURPLE,
 }
 LETTERS: dict[WitnessCode, str] = {
     WitnessCode.OPEN: "O",
@@ -36,10 +36,7 @@ LETTERS: dict[WitnessCode, str] = {
     WitnessCode.FALSE_NEGATIVE: "-",
 }
 NAMES: dict[WitnessCode, str] = {
-    WitnessCode.OPEN: "O open",
-    WitnessCode.SHORT: "S short",
-    WitnessCode.FALSE_POSITIVE: "+ false positive",
-    WitnessCode.FALSE_NEGATIVE: "- false negative",
+    code: f"{letter} {code.name.lower().replace('_', ' ')}" for code, letter in LETTERS.items()
 }
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -24,12 +23,11 @@ from etchline.evaluation.pooling import ImageScore, worst_images
 from etchline.evaluation.scoring import WORTH_A_PROCESS
 from etchline.evaluation.witness import EIGHT_CONNECTED, WitnessCode, find_witnesses
 from etchline.images import encode_png, read_image, read_mask
+from etchline.images.display import stretched
 from etchline.processes import map_processes
 
 CROP_PX = 320  # four of them stand side by side on a laptop's screen, pixel by pixel
 OVERVIEW_PX = 1024  # longest edge of a whole error map inside a report
-# Grey levels that become black and white for the eye; bright vias alone would leave the lines in the dark.
-SHOWN_PERCENTILES = (0.5, 97.0)
 
 BoxXyxy = tuple[int, int, int, int]
 U8Array = npt.NDArray[np.uint8]
@@ -215,16 +213,6 @@ def worst_box(codes_hw: npt.NDArray[np.uint8], side_px: int) -> BoxXyxy:
     )
     top, left = corners_yx[int(np.argmax(inside))].tolist()
     return left, top, left + columns, top + rows
-
-
-def stretched(pixels_hw: npt.NDArray[Any]) -> U8Array:
-    """Grey levels of a whole image stretched for the eye: uint8, the same shape; a flat image becomes 0."""
-    if pixels_hw.size == 0:
-        return np.zeros(pixels_hw.shape, np.uint8)
-    low, high = np.percentile(pixels_hw, SHOWN_PERCENTILES)
-    scaled = (pixels_hw.astype(np.float32) - low) * (255 / max(high - low, 1))
-    shown_hw: U8Array = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-    return shown_hw
 
 
 def _four(

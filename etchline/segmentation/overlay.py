@@ -4,14 +4,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from etchline.images.display import ORANGE, SKY_BLUE
 from etchline.segmentation.tiling import BoxXyxy
 
 MAX_EDGE_PX = 4096
 
-# Okabe and Ito's palette: told apart with every common colour vision deficiency. Flagged cells are hatched
-# too, so that colour is never the only sign.
-OUTLINE_RGB = (86, 180, 233)
-FLAG_RGB = (230, 159, 0)
+OUTLINE_RGB = SKY_BLUE
+# Flagged cells are hatched too, so that colour is never the only sign.
+FLAG_RGB = ORANGE
 HATCH_PX = 24
 
 

@@ -14,7 +14,6 @@ from etchline.evaluation.exhibits import (
     choose,
     examine,
     examine_all,
-    stretched,
     worst_box,
     worst_of_each_ic,
 )
@@ -143,15 +142,6 @@ def test_box_stays_inside(place):
     left, top, right, bottom = worst_box(codes_hw, 40)
     assert 0 <= left <= place[1] < right <= 200
     assert 0 <= top <= place[0] < bottom <= 100
-
-
-def test_grey_levels_are_stretched():
-    ramp = np.linspace(1000, 40000, 1000, dtype=np.uint16).reshape(20, 50)
-    shown = stretched(ramp)
-    assert shown.dtype == np.uint8
-    assert (shown.min(), shown.max()) == (0, 255)
-    assert stretched(np.full((5, 3), 77, np.uint8)).max() == 0
-    assert stretched(np.zeros((0, 4), np.uint8)).shape == (0, 4)
 
 
 def test_data_uri_is_the_picture():
