@@ -14,6 +14,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -39,7 +40,7 @@ from etchline.segmentation.files import FileOptions, SegmentBundle
 from etchline.segmentation.inputs import SegmentInput, collect_inputs
 from etchline.segmentation.record import SegmentRecord
 from etchline.synthesis.benchmark import SynthRequest
-from etchline.synthesis.dataset import synthesise
+from etchline.synthesis.dataset import request_stamp, synthesise
 from etchline.synthesis.families import FAMILIES
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -116,7 +117,7 @@ class Work:
 def draw(request: SynthRequest, out: Path, jobs: int | None, stages: Stages) -> Dataset:
     """The dataset of the request in `out / "data"`; drawn unless it is there."""
     folder, marker = out / "data", out / "drawn.json"
-    wanted = json.dumps({"version": __version__, **asdict(request)}, default=str, sort_keys=True)
+    wanted = request_stamp(request)
     with stages.measure("draw") as work:
         if marker.is_file() and marker.read_text() == wanted:
             with contextlib.suppress(DatasetError):  # lost or changed since: drawn again
@@ -126,7 +127,7 @@ def draw(request: SynthRequest, out: Path, jobs: int | None, stages: Stages) -> 
             folder,
             jobs=jobs,
             overwrite=True,
-            track=lambda items, total: progress(items, "draw", total),
+            track=partial(progress, "draw"),
         )
         storage.write_text(marker, wanted)
         for entry in dataset.images:
@@ -158,7 +159,7 @@ def segment(
     records: dict[str, SegmentRecord] = {}
     with stages.measure(name) as work:
         batch = segment_batch(items, out, FileOptions(), bundle, jobs)
-        for outcome in progress(batch, name, len(items)):
+        for outcome in progress(name, batch, len(items)):
             record = _record_of(outcome)
             records[str(outcome.item.stem)] = record
             if outcome.status == "done":
@@ -179,7 +180,7 @@ def evaluate(pairing: Pairing, records: Mapping[str, SegmentRecord], stages: Sta
     # Compiled once per installation, and kept; not a part of the speed.
     evaluate_masks(np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8))
     with stages.measure("evaluate") as work:
-        outcomes = progress(score_pairs(pairing.pairs, SETTINGS, jobs=jobs), "evaluate", len(pairing.pairs))
+        outcomes = progress("evaluate", score_pairs(pairing.pairs, SETTINGS, jobs=jobs), len(pairing.pairs))
         done = sorted(outcomes, key=lambda outcome: outcome.image)
         for record in records.values():
             work.add(record.image.width * record.image.height)
@@ -212,7 +213,7 @@ def examine_judged(
         for score in report.scores
     ]
     with stages.measure("pictures") as work:
-        found = tuple(progress(examine_all(choose(subjects), SETTINGS, jobs=jobs), "pictures", len(subjects)))
+        found = tuple(progress("pictures", examine_all(choose(subjects), SETTINGS, jobs=jobs), len(subjects)))
         for subject in subjects:
             work.add(subject.score.result.pixels.total)
         work.note = "witnesses of all errors; error maps of the worst"

@@ -1,6 +1,7 @@
 """`etchline dataset`: check, show, import and split datasets."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +38,7 @@ def check(dataset: DatasetArgument, json_output: JsonOption = False, debug: Debu
         from etchline.datasets import check_dataset, load_dataset
 
         loaded = load_dataset(dataset)
-        findings = check_dataset(loaded, lambda items: progress(items, "checking", len(items)))
+        findings = check_dataset(loaded, partial(progress, "checking"))
         counts = Counter(finding.severity for finding in findings)
         if json_output:
             print_json(
@@ -86,7 +87,7 @@ def show(
             entries,
             columns=columns,
             limit=limit,
-            track=lambda items: progress(items, "drawing", len(items)),
+            track=partial(progress, "drawing"),
         )
         write_image(out, picture)
         shown = min(limit, len(entries))
@@ -146,9 +147,7 @@ def import_(
             unseen=_names(unseen),
             allow_missing=allow_missing,
         )
-        result = import_dataset(
-            out, settings, name=name, track=lambda items: progress(items, "importing", len(items))
-        )
+        result = import_dataset(out, settings, name=name, track=partial(progress, "importing"))
         for left, what in (
             (result.without_mask, "images without mask"),
             (result.without_image, "masks without image"),

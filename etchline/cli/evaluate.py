@@ -108,7 +108,7 @@ def _scored(pairing: "Pairing", settings: "EsdSettings", jobs: int | None, maps_
     from etchline.evaluation.scoring import score_pairs
 
     outcomes = score_pairs(pairing.pairs, settings, jobs=jobs, maps_dir=maps_dir)
-    done = sorted(progress(outcomes, "evaluating", len(pairing.pairs)), key=lambda outcome: outcome.image)
+    done = sorted(progress("evaluating", outcomes, len(pairing.pairs)), key=lambda outcome: outcome.image)
     return Report(
         settings=settings,
         scores=tuple(outcome for outcome in done if isinstance(outcome, ImageScore)),

@@ -64,8 +64,11 @@ def print_json(value: Any) -> None:  # noqa: ANN401  (anything json can write)
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def progress(items: Iterable[T], label: str, total: int) -> Iterator[T]:
-    """Yields `items` behind a progress bar on stderr (silent where stderr is no terminal)."""
+def progress(label: str, items: Iterable[T], total: int) -> Iterator[T]:
+    """Yields `items` behind a progress bar on stderr (silent where stderr is no terminal).
+
+    With its label bound, it is a `datasets.tracking.Track`.
+    """
     columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = stderr()
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:

@@ -66,8 +66,9 @@ def segment(
         options = FileOptions(parse_formats(contours), pixel_size_nm, overwrite)
         items = collect_inputs(inputs, out)
         batch = segment_batch(items, out, options, classical_bundle(), jobs)
-        outcomes = list(progress(batch, "segment", len(items)))
-        outcomes.sort(key=lambda outcome: items.index(outcome.item))
+        outcomes = list(progress("segment", batch, len(items)))
+        order = {item: place for place, item in enumerate(items)}
+        outcomes.sort(key=lambda outcome: order[outcome.item])
         _report(outcomes, out, json_output)
 
 

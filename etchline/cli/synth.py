@@ -1,6 +1,7 @@
 """`etchline synth`: synthetic SEM images with their true lines."""
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,7 @@ def synth(
     An interrupted run goes on where it stopped when the same command is given again.
     """
     with exit_codes(debug):
+        from etchline.datasets import SPLITS
         from etchline.synthesis.benchmark import SynthRequest
         from etchline.synthesis.dataset import synthesise
 
@@ -55,9 +57,9 @@ def synth(
             out_dir,
             jobs=jobs,
             overwrite=overwrite,
-            track=lambda items, total: progress(items, "draw", total),
+            track=partial(progress, "draw"),
         )
-        splits = {split: len(dataset.select(split=split)) for split in ("train", "val", "test", "unseen")}
+        splits = {split: len(dataset.select(split=split)) for split in SPLITS}
         if json_output:
             print_json({"dataset": str(out_dir), "digest": dataset.digest, "splits": splits})
         else:

@@ -67,7 +67,7 @@ def check_dataset(dataset: Dataset, track: Track = untracked) -> list[Finding]:
     """
     findings = [*_split_leaks(dataset), *_unlisted(dataset)]
     thumbnails: dict[ImageEntry, FloatArray] = {}
-    for entry in track(dataset.images):
+    for entry in track(dataset.images, len(dataset.images)):
         found, small = _check_entry(dataset, entry)
         findings += found
         if small is not None:

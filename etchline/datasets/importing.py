@@ -153,7 +153,7 @@ def import_dataset(
     with staged_folder(out) as staging:
         finished = _read_journal(staging, settings.pixel_size_nm)
         entries, problems = [], []
-        for pair in track(pairs):
+        for pair in track(pairs, len(pairs)):
             try:
                 entries.append(finished.get(pair) or _take(pair, staging, settings.pixel_size_nm))
             except (DatasetError, ImageError, LayoutError) as error:

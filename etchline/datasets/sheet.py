@@ -57,7 +57,8 @@ def contact_sheet(
             f"contact sheet of {limit} images in {columns} columns: give 1 to {MAX_IMAGES} images "
             "and at least 1 column"
         )
-    cells = [_cell(dataset, entry) for entry in track(_choose(entries, limit))]
+    chosen = _choose(entries, limit)
+    cells = [_cell(dataset, entry) for entry in track(chosen, len(chosen))]
     cells += [np.full_like(cells[0], _PAPER)] * (-len(cells) % min(columns, len(cells)))
     width = min(columns, len(cells))
     rows = [np.concatenate(cells[i : i + width], axis=1) for i in range(0, len(cells), width)]

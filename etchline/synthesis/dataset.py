@@ -3,7 +3,6 @@
 import functools
 import json
 import shutil
-from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,13 +10,12 @@ from etchline import __version__
 from etchline.datasets import Dataset, load_dataset, make_entry, save_dataset, split_entries
 from etchline.datasets.importing import check_replaceable
 from etchline.datasets.staging import Staging, staged_folder
+from etchline.datasets.tracking import Track, untracked
 from etchline.errors import DatasetError
 from etchline.processes import map_processes
 from etchline.storage import write_text
-from etchline.synthesis.benchmark import PlannedImage, SynthRequest, draw_files, plan
+from etchline.synthesis.benchmark import SynthRequest, draw_files, plan
 from etchline.synthesis.families import FAMILIES
-
-Track = Callable[[Iterable[None], int], Iterable[None]]
 
 
 def synthesise(
@@ -26,7 +24,7 @@ def synthesise(
     *,
     jobs: int | None = None,
     overwrite: bool = False,
-    track: Track = lambda items, total: items,
+    track: Track = untracked,
 ) -> Dataset:
     """The dataset drawn into `out`: ic01 to ic07 split 70/10/20 by image, ic08 to ic14 "unseen".
 
@@ -38,7 +36,7 @@ def synthesise(
         out: a new or empty folder; with `overwrite` also a dataset, which is replaced.
         jobs: see `map_processes`.
         overwrite: whether a dataset at `out` may be replaced.
-        track: shows progress over so many items.
+        track: shows progress over the images.
 
     Raises:
         DatasetError: `out` holds something.
@@ -53,7 +51,7 @@ def synthesise(
     planned = plan(request)
     with staged_folder(out) as staging:
         _keep_only(staging, request)
-        drawing = map_processes(functools.partial(_draw_one, request, staging.folder), planned, jobs)
+        drawing = map_processes(functools.partial(draw_files, request, folder=staging.folder), planned, jobs)
         for _ in track(drawing, len(planned)):
             pass
         entries = [
@@ -73,13 +71,14 @@ def synthesise(
     return load_dataset(out)
 
 
-def _draw_one(request: SynthRequest, folder: Path, planned: PlannedImage) -> None:
-    draw_files(request, planned, folder)
+def request_stamp(request: SynthRequest) -> str:
+    """JSON that is equal where the same request to the same version gives the same images."""
+    return json.dumps({"version": __version__, **asdict(request)}, default=str, sort_keys=True)
 
 
 def _keep_only(staging: Staging, request: SynthRequest) -> None:
     """Keeps what an interrupted call drew if it was for the same request and by the same version."""
-    text = json.dumps({"version": __version__, **asdict(request)}, default=str, sort_keys=True)
+    text = request_stamp(request)
     if staging.journal.exists() and staging.journal.read_text() != text:
         shutil.rmtree(staging.folder)
         staging.folder.mkdir()

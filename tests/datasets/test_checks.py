@@ -14,7 +14,8 @@ def kinds(dataset: Dataset) -> list[tuple[str, str, str]]:
 def test_a_good_dataset_has_no_findings(make_dataset, tracks):
     seen = []
 
-    def track(items: Sequence) -> Iterable:
+    def track(items: Sequence, total: int) -> Iterable:
+        assert total == len(items)
         for item in items:
             seen.append(item)
             yield item

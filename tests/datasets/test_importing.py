@@ -44,7 +44,7 @@ def leftovers(folder: Path) -> list[str]:
 
 
 def stop_after(count: int, error: type[BaseException]):
-    def track(items: Sequence) -> Iterable:
+    def track(items: Sequence, total: int) -> Iterable:
         for done, item in enumerate(items):
             if done == count:
                 raise error
@@ -208,7 +208,7 @@ def test_a_killed_import_leaves_the_old_dataset(tmp_path, source):
         from pathlib import Path
         from etchline.datasets.importing import ImportSettings, import_dataset
 
-        def track(items):
+        def track(items, total):
             for done, item in enumerate(items):
                 if done == 5:
                     print("half", flush=True)

@@ -37,7 +37,8 @@ def test_a_limit_takes_in_turn_from_all(make_dataset, tracks):
     dataset = make_dataset([(ic, split, *tracks(i, 20, 20)) for i, (ic, split) in enumerate(groups)])
     shown = []
 
-    def track(items):
+    def track(items, total):
+        assert total == 4
         shown.extend((entry.ic, entry.split) for entry in items)
         return items
 
