@@ -5,6 +5,7 @@
     │   ├── ImageError        an image or mask that cannot be used
     │   ├── LayoutError       an SVG, GDSII or OASIS layout that cannot be used
     │   ├── DatasetError      a dataset folder, its manifest or its files
+    │   ├── WeightsError      weights or a checkpoint that cannot be used
     │   ├── PairingError      predictions and truths that do not belong together
     │   └── SettingsError     an option or a settings file out of its range
     ├── OutputError           a result that cannot be written: exit code 3
@@ -36,6 +37,10 @@ class LayoutError(InputError):
 
 class DatasetError(InputError):
     """A dataset folder, its manifest or one of its files is wrong."""
+
+
+class WeightsError(InputError):
+    """Weights or a checkpoint cannot be used."""
 
 
 class PairingError(InputError):

@@ -1,0 +1,111 @@
+"""Weights in and out: SAM2.1 checkpoints, and safetensors files of our own.
+
+Nothing here executes what a file says: pickles are read with `weights_only=True`, or not at all.
+"""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from etchline.errors import WeightsError
+from etchline.network.line_network import LineNetwork
+from etchline.storage import atomic_path
+
+# What SAM2's video model has besides: memory, and pointers to objects of earlier frames.
+VIDEO_PREFIXES = (
+    "memory_attention.",
+    "memory_encoder.",
+    "maskmem_tpos_enc",
+    "mask_downsample.",
+    "no_mem_pos_enc",
+    "no_obj_embed_spatial",
+    "no_obj_ptr",
+    "obj_ptr_proj.",
+    "obj_ptr_tpos_proj.",
+)
+_NAMED = 4
+
+
+def load_weights(network: LineNetwork, path: Path) -> None:
+    """Puts the weights of a file into the network.
+
+    Args:
+        network: of the size that the file was made for.
+        path: `.safetensors`, or a PyTorch checkpoint such as SAM2.1's own `.pt` files. Keys of the video
+            memory are left out.
+
+    Raises:
+        WeightsError: the file cannot be read, is neither, holds other things than tensors, or its keys or
+            shapes are not the network's; the message names them.
+    """
+    assign_weights(network, _read(path), str(path))
+
+
+def assign_weights(network: LineNetwork, weights: Mapping[str, Tensor], origin: str) -> None:
+    """Puts named tensors into the network; keys of the video memory are left out.
+
+    Args:
+        network: of the size that the tensors are made for.
+        weights: by the names of `sam2`'s own model.
+        origin: where they come from, for messages.
+
+    Raises:
+        WeightsError: keys or shapes are not the network's, or a number is not finite.
+    """
+    found = {name: tensor for name, tensor in weights.items() if not name.startswith(VIDEO_PREFIXES)}
+    wanted = network.state_dict()
+    missing, surplus = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    if missing or surplus:
+        raise WeightsError(
+            f"{origin}: not the weights of a {network.size.name} network: missing {_some(missing)}; "
+            f"surplus {_some(surplus)}; give the size that the file was made for"
+        )
+    for name, tensor in wanted.items():
+        if found[name].shape != tensor.shape:
+            raise WeightsError(
+                f"{origin}: {name} has shape {tuple(found[name].shape)}, a {network.size.name} network needs "
+                f"{tuple(tensor.shape)}; give the size that the file was made for"
+            )
+        if not torch.isfinite(found[name]).all():
+            raise WeightsError(f"{origin}: {name} holds NaN or infinity; the file is damaged")
+    network.load_state_dict(found)
+
+
+def save_weights(network: LineNetwork, path: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Writes the network's weights as safetensors, atomically.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    state = {
+        name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in network.state_dict().items()
+    }
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(safetensors.torch.save(state))
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: no such file; give the path of a checkpoint") from error
+    except (OSError, safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path}: no readable safetensors or checkpoint of tensors ({reason})") from error
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]
+    if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+        raise WeightsError(f"{path}: holds other things than named tensors; give a SAM2 checkpoint")
+    return content
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return (", ".join(names[:_NAMED]) or "nothing") + more
