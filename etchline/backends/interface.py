@@ -1,0 +1,91 @@
+"""What every engine does: views and point prompts in, line probabilities and scores out."""
+
+from typing import Literal, NamedTuple, Protocol, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from etchline.errors import SettingsError
+
+Role = Literal["full", "patch"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+Uint8Array = npt.NDArray[np.uint8]
+Float32Array = npt.NDArray[np.float32]
+Int32Array = npt.NDArray[np.int32]
+
+LABELS = (-1, 1)
+"""Least and greatest label of a point: -1 no point, 0 background, 1 line."""
+
+
+class Inference(NamedTuple):
+    """What a network says about a batch of views.
+
+    Attributes:
+        probability_bhw: uint8 (B, S, S), `round(255 p)` of the mask with the best score; a line is >= 128.
+        score_b: float32 (B,), the network's own estimate of that mask's IoU.
+    """
+
+    probability_bhw: Uint8Array
+    score_b: Float32Array
+
+
+class Backend(Protocol):
+    """An engine with the networks of one bundle."""
+
+    @property
+    def name(self) -> str:
+        """What runs, for the record: engine, device, precision."""
+        ...
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles it has networks for."""
+        ...
+
+    def view_px(self, role: Role) -> int:
+        """S, the edge of the square views of a role: `input_px` for full, half of it for patch.
+
+        Raises:
+            SettingsError: there is no network for the role.
+        """
+        ...
+
+    def infer(
+        self, role: Role, images_bhw: Uint8Array, points_xy: Float32Array, labels: Int32Array
+    ) -> Inference:
+        """Segments a batch; the views of a batch do not influence each other. An empty batch gives nothing.
+
+        Args:
+            role: which network.
+            images_bhw: uint8 (B, S, S), normalised grey levels.
+            points_xy: float32 (B, N, 2), px of the view, pixel centres at whole numbers, y down; N >= 1.
+            labels: int32 (B, N): 1 on a line, 0 on the background, -1 no point.
+
+        Raises:
+            SettingsError: a shape, type or label is not as said, or there is no network for the role.
+        """
+        ...
+
+
+def check_batch(view_px: int, images_bhw: Uint8Array, points_xy: Float32Array, labels: Int32Array) -> None:
+    """Refuses what is no batch of views of this size with its prompts.
+
+    Raises:
+        SettingsError: a shape, type or label is not what `Backend.infer` takes; the message says which.
+    """
+    batch = len(images_bhw)
+    if images_bhw.dtype != np.uint8 or images_bhw.shape != (batch, view_px, view_px):
+        raise SettingsError(
+            f"images {images_bhw.dtype} {images_bhw.shape}: need uint8 (B, {view_px}, {view_px})"
+        )
+    points = points_xy.shape[1] if points_xy.ndim == 3 else 0
+    if points_xy.dtype != np.float32 or points < 1 or points_xy.shape != (batch, points, 2):
+        raise SettingsError(f"points {points_xy.dtype} {points_xy.shape}: need float32 ({batch}, N, 2)")
+    if labels.dtype != np.int32 or labels.shape != (batch, points):
+        raise SettingsError(f"labels {labels.dtype} {labels.shape}: need int32 ({batch}, {points})")
+    least, greatest = LABELS
+    if batch and not (least <= labels.min() and labels.max() <= greatest):
+        raise SettingsError(f"labels {labels.min()} to {labels.max()}: must be -1, 0 or 1")
+    if not np.isfinite(points_xy).all():
+        raise SettingsError("points: hold NaN or infinity")
