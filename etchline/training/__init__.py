@@ -1,0 +1,4 @@
+"""Training: recipes, samples, losses, and runs that can be killed, resumed and repeated.
+
+Recipes need nothing but pydantic and PyYAML; the rest needs the extra `train` (torch, sam2, topolosses).
+"""

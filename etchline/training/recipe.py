@@ -1,0 +1,274 @@
+"""Recipes: everything that defines a training run, in one YAML file.
+
+The defaults are the nano network's (`recipes/nano.yaml` says why each differs from the paper's);
+`recipes/samsem_large.yaml` holds every value the paper published.
+
+Source: SAMSEM (Gehrmann et al.), sections 3.4 and 3.5.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from etchline.errors import SettingsError
+
+MAX_RECIPE_BYTES = 2**20
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkSettings(_Settings):
+    """Which network learns.
+
+    Attributes:
+        size: see `etchline.network.sizes`.
+        input_px: edge of the input; `None`: the size's own. A patch is half as wide in native pixels.
+        parts: the parts whose parameters change.
+    """
+
+    size: Literal["nano", "tiny", "small", "base_plus", "large"] = "nano"
+    input_px: Count | None = None
+    parts: tuple[Literal["image_encoder", "prompt_encoder", "mask_decoder"], ...] = Field(
+        default=("image_encoder", "prompt_encoder", "mask_decoder"), min_length=1
+    )
+
+    @model_validator(mode="after")
+    def _parts_are_unique(self) -> "NetworkSettings":
+        if len(set(self.parts)) != len(self.parts):
+            raise ValueError(f"parts {', '.join(self.parts)}: each part may be named once")
+        return self
+
+
+class SamplingSettings(_Settings):
+    """What an epoch consists of.
+
+    Attributes:
+        by: "image": every training image is drawn equally often; "ic": every IC, then every image of it.
+        samples_per_epoch: `None`: as many as the training images have patches (or views).
+        batch_images: samples in a batch.
+        full_view_px: edge of the squares that the full model sees, stretched to its input; `None`: the
+            whole image whatever its aspect.
+        min_overlap_share: least overlap of patches, and of views, in validation; share of their edge.
+        patch_share: share of patches among the samples of a `single` model; the others are views.
+    """
+
+    by: Literal["image", "ic"] = "image"
+    samples_per_epoch: Count | None = 800
+    batch_images: Count = 8
+    full_view_px: Count | None = 1024
+    min_overlap_share: float = Field(default=0.1, ge=0, le=0.5)
+    patch_share: Share = 0.5
+
+
+class AugmentationSettings(_Settings):
+    """The six transforms, in their order, and how strong they are at an intensity of 1.
+
+    Attributes:
+        probability: how often a sample gets all six; otherwise it gets none.
+        intensity: multiplies all of the strengths below; in (0, 1].
+        crop_area_share_max: `RandomResizedCrop`, largest area kept.
+        crop_area_share_range: how much smaller the area may be.
+        crop_aspect_max: largest width over height of the crop; its inverse is the smallest.
+        blur_kernel_xy_px: `GaussianBlur`, width and height of the kernel, odd.
+        blur_sigma_px: its standard deviation.
+        brightness_share: `ColorJitter`, the factor lies within 1 plus or minus this.
+        contrast_share: likewise.
+        flip_vertical_probability: top and bottom change places.
+        flip_horizontal_probability: left and right change places.
+        noise_sigma_share: `GaussianNoise`, standard deviation as a share of the grey range.
+    """
+
+    probability: Share = 0.385
+    intensity: float = Field(default=0.61, gt=0, le=1)
+    crop_area_share_max: float = Field(default=0.99, gt=0, le=1)
+    crop_area_share_range: Share = 0.5
+    crop_aspect_max: float = Field(default=4 / 3, ge=1, allow_inf_nan=False)
+    blur_kernel_xy_px: tuple[Count, Count] = (5, 9)
+    blur_sigma_px: Positive = 5.0
+    brightness_share: NotNegative = 0.75
+    contrast_share: NotNegative = 0.5
+    flip_vertical_probability: Share = 0.5
+    flip_horizontal_probability: Share = 0.5
+    noise_sigma_share: NotNegative = 0.5
+
+    @model_validator(mode="after")
+    def _transforms_exist(self) -> "AugmentationSettings":
+        if any(edge % 2 == 0 for edge in self.blur_kernel_xy_px):
+            raise ValueError(f"blur_kernel_xy_px={self.blur_kernel_xy_px}: both must be odd")
+        if self.crop_area_share_max - self.crop_area_share_range * self.intensity <= 0:
+            raise ValueError(
+                f"crop_area_share_range={self.crop_area_share_range}: nothing is left of "
+                f"crop_area_share_max={self.crop_area_share_max} at intensity={self.intensity}"
+            )
+        return self
+
+
+class LossSettings(_Settings):
+    """`a * BCE + (1 - a) * Dice + i * IoU head + l * Betti`, the last in the Betti stage only.
+
+    Attributes:
+        alpha: `a`, the share of the binary cross entropy in the pixel loss.
+        iou_weight: `i`, of the squared error of the masks' predicted IoU.
+        betti_weight: `l`, of the Betti matching loss for each true feature.
+        betti_filtration: "superlevel" takes lines as 4-connected; "sublevel" as 8-connected, as ESD does.
+        betti_sphere: pads with background; without it sublevel misses lines at the border.
+        betti_barcode_threshold: features of the prediction that live shorter are left alone if unmatched.
+        betti_push_unmatched: unmatched features are pushed to 1 and 0, not only together.
+        betti_crop_px: edge of the crop of the decoder's masks that the loss looks at.
+        betti_masks: "best": of each image the mask with the best predicted IoU; "all": all three.
+    """
+
+    alpha: Share = 0.6
+    iou_weight: NotNegative = 0.1
+    betti_weight: Share = 0.375
+    betti_filtration: Literal["superlevel", "sublevel", "bothlevels"] = "superlevel"
+    betti_sphere: bool = False
+    betti_barcode_threshold: Share = 0.345
+    betti_push_unmatched: bool = True
+    betti_crop_px: int = Field(default=64, ge=2)
+    betti_masks: Literal["best", "all"] = "best"
+
+    @model_validator(mode="after")
+    def _borders_count(self) -> "LossSettings":
+        if self.betti_filtration != "superlevel" and not self.betti_sphere:
+            raise ValueError(
+                f"betti_filtration={self.betti_filtration} misses lines at the border; set betti_sphere: true"
+            )
+        return self
+
+
+class OptimiserSettings(_Settings):
+    """AdamW and its two stages: pixel losses first, then the Betti matching loss besides.
+
+    Attributes:
+        pixel_epochs: epochs of the first stage.
+        betti_epochs: epochs of the second, which starts from the best epoch of the first.
+        pixel_learning_rate: highest rate of the first stage.
+        betti_learning_rate: highest rate of the second.
+        weight_decay: of AdamW.
+        schedule: after the warm-up, "cosine" falls to 0 at the end of each stage, "constant" stays.
+        warmup_steps: steps in which each stage's rate rises from 0.
+        clip_norm: largest norm of the gradient.
+    """
+
+    pixel_epochs: Count = 10
+    betti_epochs: int = Field(default=4, ge=0)
+    pixel_learning_rate: Positive = 1e-3
+    betti_learning_rate: Positive = 5e-4
+    weight_decay: NotNegative = 1e-4
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_steps: int = Field(default=40, ge=0)
+    clip_norm: Positive = 1.0
+
+
+class ValidationSettings(_Settings):
+    """How epochs are judged: by ESD on whole images.
+
+    Attributes:
+        border_px: see `etchline.evaluation.EsdSettings`.
+        min_area_px: likewise.
+        dead_after_epochs: the run stops after so many epochs in a row whose masks are all black or white.
+    """
+
+    border_px: int = Field(default=15, ge=0)
+    min_area_px: int = Field(default=15, ge=0)
+    dead_after_epochs: Count = 1
+
+
+class ComputeSettings(_Settings):
+    """Where it runs; none of this changes what is learnt, beyond rounding.
+
+    Attributes:
+        device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+        dtype: of the network's forward pass; weights and losses are float32.
+        loader_processes: processes that prepare samples; 0: the training process itself.
+        checkpoint_steps: steps between two checkpoints, besides one at each epoch's end.
+    """
+
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    loader_processes: int = Field(default=0, ge=0, le=256)
+    checkpoint_steps: Count = 500
+
+
+class Recipe(_Settings):
+    """Everything that defines a training run but the data and the first weights."""
+
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    network: NetworkSettings = NetworkSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    loss: LossSettings = LossSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    validation: ValidationSettings = ValidationSettings()
+    compute: ComputeSettings = ComputeSettings()
+
+    @property
+    def epochs(self) -> int:
+        """Of both stages."""
+        return self.optimiser.pixel_epochs + self.optimiser.betti_epochs
+
+    def changed(self, section: str, **values: object) -> "Recipe":
+        """The recipe with other values in one section; `None` keeps what is there.
+
+        Raises:
+            SettingsError: a value out of its range.
+        """
+        wanted = {name: value for name, value in values.items() if value is not None}
+        content = self.model_dump()
+        return _checked(content | {section: content[section] | wanted}, f"recipe {section}")
+
+    def to_yaml(self) -> str:
+        """The whole recipe, defaults too; `load_recipe` reads it back unchanged."""
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return text
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML that refuses a key twice, of which PyYAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """The recipe in a YAML file; what it leaves out has the nano network's values.
+
+    Raises:
+        SettingsError: the file cannot be read, is no YAML, or a field is unknown or out of its range; the
+            message names file, field and value.
+    """
+    try:
+        if path.stat().st_size > MAX_RECIPE_BYTES:
+            raise SettingsError(f"{path}: larger than {MAX_RECIPE_BYTES // 2**20} MiB; this is no recipe")
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from error
+    return _checked({} if content is None else content, str(path))
+
+
+def _checked(content: object, origin: str) -> Recipe:
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        value = "" if first["type"] in ("missing", "value_error") else f", got {str(first['input'])[:60]!r}"
+        raise SettingsError(
+            f"{origin}: {place + ': ' if place else ''}{first['msg']}{value}; see docs/training.md"
+        ) from error
