@@ -10,7 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from etchline import storage
 
-FlagReason = Literal["low_confidence", "speckled", "saturated", "no_signal"]
+FlagReason = Literal[
+    "low_confidence",
+    "speckled",
+    "saturated",
+    "no_signal",
+    "both_speckled",
+    "models_disagree",
+    "unknown_scale",
+]
+CellSource = Literal["full", "patch", "classical"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -58,7 +67,7 @@ class CellRecord(_Part):
     """One cell: columns [x0, x1) and rows [y0, y1) of the file, y down; see `confidence.CellCalibration`."""
 
     box_xyxy: tuple[int, int, int, int]
-    source: Literal["classical"]
+    source: CellSource
     confidence: Share
     flagged: bool
     reasons: tuple[FlagReason, ...]

@@ -1,0 +1,142 @@
+"""Which model's result is taken for a patch, and how results are joined where the choice changes.
+
+Source: SAMSEM, section 3.2.4 and figure 6. The figure leaves open what happens where neither result is
+speckled and the two disagree; the policies differ there and in how far they trust the full model.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from etchline.errors import SettingsError
+from etchline.segmentation.probability import LINE
+from etchline.segmentation.record import CellSource, FlagReason
+
+Policy = Literal["full", "patch", "paper", "guarded", "confidence"]
+POLICIES: tuple[Policy, ...] = get_args(Policy)
+
+Uint8Array = npt.NDArray[np.uint8]
+
+SPECKLE_PX = 16
+REFERENCE_PX = 512
+"""Limits on speckles are per square of this edge."""
+
+
+@dataclass(frozen=True)
+class ArbitrationLimits:
+    """What counts as speckled and as agreement; the bundle's, the paper's by default.
+
+    Attributes:
+        patch_speckles: the patch model's result is speckled from this many speckles per 512 x 512 px on.
+        full_speckles: the same for the full model's.
+        agree_share: results agree if at least this share of their pixels is equal.
+        guarded_agree_share: what policy `guarded` asks for before it takes the full model's result.
+
+    Raises:
+        SettingsError: a limit on speckles below 1, or a share outside [0, 1].
+    """
+
+    patch_speckles: int = 50
+    full_speckles: int = 50
+    agree_share: float = 0.6
+    guarded_agree_share: float = 0.8
+
+    def __post_init__(self) -> None:
+        for name in ("patch_speckles", "full_speckles"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"arbitration limit {name}={getattr(self, name)}: must be 1 or more")
+        for name in ("agree_share", "guarded_agree_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SettingsError(f"arbitration limit {name}={getattr(self, name)}: must lie in [0, 1]")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known about the two results for one patch.
+
+    Attributes:
+        patch_speckled: whether the patch model's result is speckled.
+        full_speckled: whether the full model's result is.
+        equal_share: share of their pixels that are equal, 0 to 1.
+        patch_confidence: calibrated confidence of the patch model's result; only policy `confidence` asks.
+        full_confidence: of the full model's result.
+    """
+
+    patch_speckled: bool
+    full_speckled: bool
+    equal_share: float
+    patch_confidence: float = 0.5
+    full_confidence: float = 0.5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is taken for a patch, and why a person must look at it (empty: need not)."""
+
+    source: CellSource
+    reasons: tuple[FlagReason, ...] = ()
+
+
+def decide(policy: Policy, evidence: Evidence, limits: ArbitrationLimits) -> Verdict:
+    """The result to take for one patch.
+
+    `full` and `patch` ask nothing. The others take the classical result, flagged, where both are speckled.
+    Else they take the patch model's where only the full model's is speckled, and where the two agree and
+    neither is. What is left:
+
+    | patch speckled | agree | `paper` | `guarded` |
+    |---|---|---|---|
+    | yes | yes | full | full, if they agree on `guarded_agree_share`; else patch, flagged |
+    | yes | no | full | patch, flagged |
+    | no | no | full | patch |
+
+    `confidence` takes the result of higher confidence, the patch model's if they are equal.
+    """
+    if policy == "full" or policy == "patch":
+        return Verdict(policy)
+    if evidence.patch_speckled and evidence.full_speckled:
+        return Verdict("classical", ("both_speckled",))
+    if policy == "confidence":
+        return Verdict("full" if evidence.full_confidence > evidence.patch_confidence else "patch")
+    if evidence.full_speckled:
+        return Verdict("patch")
+    if policy == "guarded":
+        if not evidence.patch_speckled:
+            return Verdict("patch")
+        trusted = evidence.equal_share >= limits.guarded_agree_share
+        return Verdict("full") if trusted else Verdict("patch", ("models_disagree",))
+    agree = evidence.equal_share >= limits.agree_share
+    return Verdict("patch" if agree and not evidence.patch_speckled else "full")
+
+
+def weigh(patch_hw: Uint8Array, full_hw: Uint8Array, limits: ArbitrationLimits) -> Evidence:
+    """The evidence without confidences from two probability maps of one patch, uint8 (H, W), not empty."""
+    patch_mask_hw, full_mask_hw = patch_hw >= LINE, full_hw >= LINE
+    return Evidence(
+        patch_speckled=is_speckled(patch_mask_hw, limits.patch_speckles),
+        full_speckled=is_speckled(full_mask_hw, limits.full_speckles),
+        equal_share=float(np.mean(patch_mask_hw == full_mask_hw)),
+    )
+
+
+def is_speckled(mask_hw: npt.NDArray[np.bool_], speckles: int) -> bool:
+    """Whether a mask holds at least `speckles` per 512 x 512 px: at least 1, however small it is."""
+    limit = max(speckles * mask_hw.size / REFERENCE_PX**2, 1.0)
+    return count_speckles(mask_hw) >= limit
+
+
+def count_speckles(mask_hw: npt.NDArray[np.bool_]) -> int:
+    """8-connected components of at most 16 px that do not touch the mask's edge.
+
+    Components at the edge may be the ends of lines that the cut left; the paper counts them too.
+    """
+    if mask_hw.size == 0:
+        return 0
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask_hw.view(np.uint8), connectivity=8)
+    left, top, width, height, area = stats[1:].T
+    rows, columns = mask_hw.shape
+    whole = (left > 0) & (top > 0) & (left + width < columns) & (top + height < rows)
+    return int((whole & (area <= SPECKLE_PX)).sum())

@@ -1,0 +1,136 @@
+"""Point prompts on metal, found by grey level alone.
+
+Source: SAMSEM, section 3.6: the brightest pixels, denoised, without small objects, lightly closed and opened;
+five random points in what is left. We leave out saturated discs (vias), as they need not lie on a line of
+this layer, and say "no point" where nothing is bright.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from skimage.filters import threshold_otsu
+
+from etchline.errors import SettingsError
+
+Uint8Array = npt.NDArray[np.uint8]
+
+_SQUARE = cv2.getStructuringElement(cv2.MORPH_RECT, (3, 3))
+_WHITE = 255
+# What a disc fills of the square around it is 0.785; a straight piece of line is longer than wide.
+_DISC_FILL = (0.6, 0.95)
+_DISC_STRETCH = 1.4
+_LEAST_DISC_PX = 4
+NO_POINT = -1
+LINE_POINT = 1
+
+
+@dataclass(frozen=True)
+class PromptSettings:
+    """How bright areas are found and how many points are put there. Grey levels are normalised ones.
+
+    Attributes:
+        points: points of a view.
+        sigma_px: standard deviation of the blur against noise.
+        aggressiveness: the threshold's place between Otsu's (0) and the brightest level (1).
+        least_level: darker pixels are never bright, so that a view of mere background gets no points.
+        min_area_px: smaller bright areas are dropped; they may be noise.
+        seed: of all random choices.
+
+    Raises:
+        SettingsError: no points, a negative size, or `aggressiveness` outside [0, 1).
+    """
+
+    points: int = 5
+    sigma_px: float = 1.0
+    aggressiveness: float = 0.3
+    least_level: int = 96
+    min_area_px: int = 17
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.points < 1:
+            raise SettingsError(f"prompt setting points={self.points}: must be 1 or more")
+        for name in ("sigma_px", "least_level", "min_area_px", "seed"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"prompt setting {name}={getattr(self, name)}: must not be negative")
+        if not 0 <= self.aggressiveness < 1:
+            raise SettingsError(f"prompt setting aggressiveness={self.aggressiveness}: must lie in [0, 1)")
+
+
+class Prompt(NamedTuple):
+    """Points for one view.
+
+    Attributes:
+        points_xy: float32 (N, 2), px of the view, pixel centres at whole numbers, y down.
+        labels: int32 (N,): 1 on a line, -1 no point (then N is 1).
+    """
+
+    points_xy: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int32]
+
+
+def bright_area(view_hw: Uint8Array, settings: PromptSettings) -> npt.NDArray[np.bool_]:
+    """Pixels that are most probably metal, bool, same shape; false everywhere where nothing is bright.
+
+    Args:
+        view_hw: uint8 (H, W), normalised.
+        settings: see `PromptSettings`.
+    """
+    if view_hw.size == 0 or int(view_hw.max()) < settings.least_level:
+        return np.zeros(view_hw.shape, np.bool_)
+    smooth_hw = cv2.GaussianBlur(view_hw, (0, 0), settings.sigma_px) if settings.sigma_px else view_hw
+    top = int(smooth_hw.max())
+    middle = int(threshold_otsu(smooth_hw)) if int(smooth_hw.min()) < top else top - 1
+    threshold = max(middle + settings.aggressiveness * (top - middle), settings.least_level - 1)
+    bright_hw = (smooth_hw > threshold).astype(np.uint8)
+    bright_hw = _large(_without_discs(bright_hw, view_hw), settings.min_area_px)
+    closed_hw = cv2.morphologyEx(bright_hw, cv2.MORPH_CLOSE, _SQUARE)
+    opened_hw = cv2.morphologyEx(closed_hw, cv2.MORPH_OPEN, _SQUARE)
+    # Lines of one or two pixels do not survive an opening; where nothing else is there, they are meant.
+    return np.asarray((opened_hw if opened_hw.any() else closed_hw) > 0)
+
+
+def place_prompt(view_hw: Uint8Array, place: tuple[int, int, int], settings: PromptSettings) -> Prompt:
+    """Random points in the bright area of a view, or one point with label -1 where nothing is bright.
+
+    Args:
+        view_hw: uint8 (H, W), normalised.
+        place: the view's kind, row and column: the seed follows from these and nothing else, so points do
+            not depend on the order in which views are taken.
+        settings: see `PromptSettings`.
+    """
+    rows, columns = np.nonzero(bright_area(view_hw, settings))
+    if rows.size == 0:
+        return Prompt(np.zeros((1, 2), np.float32), np.array([NO_POINT], np.int32))
+    chosen = np.random.default_rng((settings.seed, *place)).integers(rows.size, size=settings.points)
+    points_xy = np.stack((columns[chosen], rows[chosen]), axis=1).astype(np.float32)
+    return Prompt(points_xy, np.full(settings.points, LINE_POINT, np.int32))
+
+
+def _large(mask_hw: Uint8Array, min_area_px: int) -> Uint8Array:
+    """The mask without components smaller than this."""
+    _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(mask_hw, connectivity=8)
+    large = (stats[:, cv2.CC_STAT_AREA] >= min_area_px).astype(np.uint8)
+    large[0] = 0
+    kept_hw: Uint8Array = large[labels_hw]
+    return kept_hw
+
+
+def _without_discs(bright_hw: Uint8Array, view_hw: Uint8Array) -> Uint8Array:
+    """The bright area without saturated discs; all of it where it consists of nothing else."""
+    white_hw = (view_hw == _WHITE).astype(np.uint8)
+    _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(white_hw, connectivity=4)
+    _, _, width, height, area = stats.T
+    longer, shorter = np.maximum(width, height), np.minimum(width, height)
+    fill = area / (width * height)
+    disc = (shorter >= _LEAST_DISC_PX) & (longer <= _DISC_STRETCH * shorter)
+    disc &= (fill >= _DISC_FILL[0]) & (fill <= _DISC_FILL[1])
+    disc[0] = False
+    if not disc.any():
+        return bright_hw
+    discs_hw = cv2.dilate(disc.astype(np.uint8)[labels_hw], _SQUARE)  # and the blurred rim
+    rest_hw: Uint8Array = bright_hw & (1 - discs_hw)
+    return rest_hw if rest_hw.any() else bright_hw
