@@ -9,6 +9,7 @@
     │   ├── PairingError      predictions and truths that do not belong together
     │   └── SettingsError     an option or a settings file out of its range
     ├── OutputError           a result that cannot be written: exit code 3
+    ├── TrainingError         training that cannot go on: exit code 3
     └── MissingPackageError   an optional package that is not installed: exit code 3
 
 Foreign errors (Pillow, tifffile, gdstk, pydantic) are translated where they enter, `raise ... from error`.
@@ -53,6 +54,10 @@ class SettingsError(InputError):
 
 class OutputError(EtchlineError):
     """A result cannot be written."""
+
+
+class TrainingError(EtchlineError):
+    """Training cannot go on: not a number, dead masks, no memory."""
 
 
 class MissingPackageError(EtchlineError):

@@ -11,25 +11,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from etchline.segmentation.resampling import stretch
 from etchline.training.recipe import AugmentationSettings
 
 Grey = npt.NDArray[np.uint8]
 BoxXyxy = tuple[int, int, int, int]
 
 _CROP_TRIES = 10  # Torchvision's
-
-
-def resize(image_hw: Grey, height: int, width: int) -> Grey:
-    """The image stretched to another size, edges on edges: by area where it shrinks, else bilinear.
-
-    Training, validation and inference must stretch alike. uint8, (height, width).
-    """
-    if image_hw.shape == (height, width):
-        return image_hw
-    shrinks = image_hw.shape[0] > height or image_hw.shape[1] > width
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    stretched: Grey = cv2.resize(image_hw, (width, height), interpolation=method)
-    return stretched
 
 
 def prepare_sample(
@@ -49,9 +37,9 @@ def prepare_sample(
         rng: all chance comes from here.
     """
     if rng.random() >= settings.probability:
-        return resize(image_hw, input_px, input_px), resize(mask_hw, input_px, input_px)
+        return stretch(image_hw, input_px, input_px), stretch(mask_hw, input_px, input_px)
     x0, y0, x1, y1 = random_crop(image_hw.shape[0], image_hw.shape[1], settings, rng)
-    image, mask = (resize(part[y0:y1, x0:x1], input_px, input_px) for part in (image_hw, mask_hw))
+    image, mask = (stretch(part[y0:y1, x0:x1], input_px, input_px) for part in (image_hw, mask_hw))
     image = _blur(image, settings)
     image = _jitter(image, settings, rng)
     for axis, probability in enumerate(

@@ -19,7 +19,7 @@ from etchline.datasets.tracking import Track, untracked
 from etchline.errors import DatasetError
 from etchline.images import read_image, read_mask
 from etchline.segmentation.normalise import DEFAULT, normalise
-from etchline.segmentation.tiling import BoxXyxy, tile
+from etchline.segmentation.tiling import BoxXyxy, Patch, tile
 from etchline.storage import atomic_path
 from etchline.training.augmentation import Grey, prepare_sample
 from etchline.training.recipe import Recipe
@@ -140,9 +140,10 @@ class SampleSource:
             return self._recipe.sampling.samples_per_epoch
         kinds: tuple[Role, ...] = ("patch", "full") if self._role == "single" else (self._role,)
         return sum(
-            len(windows(height, width, kind, self._input_px, self._recipe))
+            len(row)
             for height, width in (image.read()[0].shape for image in self._images)
             for kind in kinds
+            for row in view_rows(height, width, kind, self._input_px, self._recipe)
         )
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
@@ -168,15 +169,23 @@ class SampleSource:
         return Sample(image, mask, points_xy, labels, rng.random(2, dtype=np.float32))
 
 
-def windows(height: int, width: int, role: Role, input_px: int, recipe: Recipe) -> list[BoxXyxy]:
-    """The overlapping patches, or views, that cover an image; an image without pixels has none."""
-    edge_hw = _edges(height, width, role, input_px, recipe)
+def view_rows(height: int, width: int, role: Role, input_px: int, recipe: Recipe) -> list[list[Patch]]:
+    """The overlapping patches, or full views, that cover an image, row by row; without pixels there are none.
+
+    Args:
+        height: of the image.
+        width: of the image.
+        role: "patch" or "full".
+        input_px: edge of the network's input.
+        recipe: edge of full views, least overlap.
+    """
     if not height or not width:
         return []
     if role == "full" and recipe.sampling.full_view_px is None:
-        return [(0, 0, width, height)]
-    rows = tile(height, width, max(edge_hw), recipe.sampling.min_overlap_share)
-    return [patch.box_xyxy for row in rows for patch in row]
+        whole = (0, 0, width, height)
+        return [[Patch(0, 0, whole, whole)]]
+    edge_px, _ = _edges(height, width, role, input_px, recipe)
+    return tile(height, width, edge_px, recipe.sampling.min_overlap_share)
 
 
 def cut(image_hw: Grey, box_xyxy: BoxXyxy, pad_to: int = 0) -> Grey:

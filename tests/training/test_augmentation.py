@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from etchline.training.augmentation import prepare_sample, random_crop, resize
+from etchline.training.augmentation import prepare_sample, random_crop
 from etchline.training.recipe import AugmentationSettings
 
 ALWAYS = AugmentationSettings(probability=1, intensity=1)
@@ -169,11 +169,3 @@ def test_noise_has_its_width_and_is_clipped():
     strong = prepare_sample(image, image, 256, only(noise_sigma_share=0.5), np.random.default_rng(0))[0]
     assert strong.min() == 0
     assert strong.max() == 255
-
-
-def test_shrinking_takes_the_mean_and_growing_keeps_the_edges_in_place():
-    checks = np.tile(np.array([[0, 200], [200, 0]], np.uint8), (8, 8))
-    assert np.all(resize(checks, 8, 8) == 100)
-    step = np.repeat(np.array([[0, 255]], np.uint8), 4, axis=0).repeat(4, axis=1)
-    assert np.array_equal(resize(step, 16, 16) >= 128, np.arange(16)[None] >= np.full((16, 1), 8))
-    assert resize(step, 4, 8) is step

@@ -6,10 +6,14 @@ from etchline.errors import DatasetError
 from etchline.images import read_image, write_image
 from etchline.segmentation.normalise import normalise
 from etchline.training.recipe import AugmentationSettings, Recipe, SamplingSettings
-from etchline.training.sampling import SampleSource, cut, prepare_images, windows
+from etchline.training.sampling import SampleSource, cut, prepare_images, view_rows
 from tests.training.bars import make_dataset
 
 PLAIN = Recipe(augmentation=AugmentationSettings(probability=0))
+
+
+def windows(*args):
+    return [patch.box_xyxy for row in view_rows(*args) for patch in row]
 
 
 def sampling(recipe=PLAIN, **values):

@@ -1,0 +1,119 @@
+"""What a network is worth: ESD on whole images, put together from its views as inference does it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from etchline.backends.interface import ROLES, Backend, Role
+from etchline.errors import DatasetError
+from etchline.evaluation import EsdCounts, EsdSettings, PixelCounts, evaluate_masks
+from etchline.images import ArraySource
+from etchline.segmentation.normalise import Normalisation
+from etchline.segmentation.probability import binarise_probability
+from etchline.segmentation.prompting import PromptSettings, place_prompt
+from etchline.segmentation.tiling import Patch
+from etchline.segmentation.views import Answer, FieldLevels, ViewMap, cut_full, cut_patch
+from etchline.training.augmentation import Grey
+from etchline.training.recipe import Recipe
+from etchline.training.sampling import PreparedImage, view_rows
+
+PredictImage = Callable[[Grey], Grey]
+"""Probability, uint8 `round(255 p)`, of a normalised image, uint8; both (H, W)."""
+
+# Prepared images are normalised already.
+_AS_IT_IS = Normalisation(low=0.0, high=255.0, saturated_from=None, saturated_share=0.0)
+# All but so many of the pixels alike is "all black" or "all white".
+_DEAD_SHARE = 0.001
+_PROMPT = PromptSettings(points=1)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What validation found, images pooled.
+
+    Attributes:
+        counts: ESD.
+        pixels: agreement of pixels.
+    """
+
+    counts: EsdCounts
+    pixels: PixelCounts
+
+    @property
+    def esd_rate(self) -> float:
+        """Errors for each line."""
+        return self.counts.errors / self.counts.lines
+
+    @property
+    def dead(self) -> str | None:
+        """The colour ("black", "white") that all masks have and their truths have not; usually `None`."""
+        pixels = self.pixels
+        predicted = (pixels.true_positive + pixels.false_positive) / pixels.total
+        true = (pixels.true_positive + pixels.false_negative) / pixels.total
+        if predicted <= _DEAD_SHARE < true:
+            return "black"
+        return "white" if predicted >= 1 - _DEAD_SHARE > true else None
+
+    def __add__(self, other: "Verdict") -> "Verdict":
+        """Both together."""
+        return Verdict(self.counts + other.counts, self.pixels + other.pixels)
+
+
+def predictor(backend: Backend, role: Role, recipe: Recipe) -> PredictImage:
+    """A function that segments whole images through one network, as inference does."""
+
+    def predict(image_hw: Grey) -> Grey:
+        height, width = image_hw.shape
+        levels = FieldLevels(ArraySource(image_hw), _AS_IT_IS)
+        input_px = backend.view_px(role) * (2 if role == "patch" else 1)
+        views = view_rows(height, width, role, input_px, recipe)
+        return ViewMap(views, lambda row: _answers(backend, role, levels, row)).rows(0, height)
+
+    return predict
+
+
+def _answers(backend: Backend, role: Role, levels: FieldLevels, row: list[Patch]) -> list[Answer]:
+    cut = cut_patch if role == "patch" else cut_full
+    views = [cut(levels, patch.box_xyxy, backend.view_px(role)) for patch in row]
+    # One point for each view, as in training: numbers of points must be equal in a batch.
+    prompts = [
+        place_prompt(view, (ROLES.index(role), patch.row, patch.column), _PROMPT)
+        for view, patch in zip(views, row, strict=True)
+    ]
+    points_xy, labels = (np.stack(column) for column in zip(*prompts, strict=True))
+    probability_bhw, score_b = backend.infer(role, np.stack(views), points_xy, labels)
+    answers = []
+    for patch, probability_hw, score in zip(row, probability_bhw, score_b, strict=True):
+        x0, y0, x1, y1 = patch.box_xyxy
+        # A patch of a smaller image was reflected to the right and below.
+        shown = probability_hw[: y1 - y0, : x1 - x0] if role == "patch" else probability_hw
+        answers.append(Answer(patch.box_xyxy, shown, float(score)))
+    return answers
+
+
+def judge(predict: PredictImage, images: Sequence[PreparedImage], settings: EsdSettings) -> Verdict:
+    """The verdict on all images together.
+
+    Args:
+        predict: segments one image.
+        images: at least one line among them.
+        settings: what counts.
+
+    Raises:
+        DatasetError: there are no images, or no line in them counts.
+    """
+    verdict = Verdict(EsdCounts(), PixelCounts())
+    for image in images:
+        image_hw, mask_hw = image.read()
+        names = (f"prediction of {image.entry.image}", image.entry.mask)
+        result = evaluate_masks(
+            binarise_probability(predict(np.asarray(image_hw))), np.asarray(mask_hw), settings, names=names
+        )
+        verdict += Verdict(result.counts, result.pixels)
+    if not verdict.counts.lines:
+        raise DatasetError(
+            f"validation: no line in {len(images)} images of split val counts at border {settings.border_px} "
+            "px; give the dataset validation images with lines"
+        )
+    return verdict
