@@ -24,6 +24,7 @@ from etchline.segmentation.record import (
     CellRecord,
     CountsRecord,
     ImageRecord,
+    NetworkOptions,
     NormalisationRecord,
     OptionsRecord,
     SegmentRecord,
@@ -66,11 +67,13 @@ class FileOptions:
         contours: formats of contours to write.
         pixel_size_nm: edge of a pixel; goes before what the dataset and the microscope say.
         overwrite: segment again what is complete.
+        network: how networks are applied; `None` where none are.
     """
 
     contours: tuple[ContourFormat, ...] = ()
     pixel_size_nm: float | None = None
     overwrite: bool = False
+    network: NetworkOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,9 @@ def segment_file(
     folder = out_dir / item.stem.parent
     results = _Results(folder, item.stem.name, suffix, options.contours)
     chosen = OptionsRecord(
-        contours=options.contours, pixel_size_nm=options.pixel_size_nm or item.pixel_size_nm
+        contours=options.contours,
+        pixel_size_nm=options.pixel_size_nm or item.pixel_size_nm,
+        network=options.network,
     )
     sha256 = file_sha256(item.image)
     earlier = read_record(results.record)
@@ -226,7 +231,7 @@ def _record(
     cells = tuple(
         CellRecord(
             box_xyxy=cell.box_xyxy,
-            source="classical",
+            source=cell.source,
             confidence=round(cell.confidence, 6),
             flagged=bool(cell.reasons),
             reasons=cell.reasons,
@@ -240,7 +245,7 @@ def _record(
         options=chosen,
         normalisation=NormalisationRecord(**dataclasses.asdict(result.normalisation)),
         segmenter=result.segmenter,
-        scale=1.0,
+        scale=result.scale,
         counts=CountsRecord(
             lines=result.lines,
             metal_share=result.metal_share,

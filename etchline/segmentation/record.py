@@ -73,11 +73,20 @@ class CellRecord(_Part):
     reasons: tuple[FlagReason, ...]
 
 
+class NetworkOptions(_Part):
+    """How networks were applied: the policy, a scale or "auto", and what ran them."""
+
+    policy: str
+    scale: float | Literal["auto"]
+    backend: str
+
+
 class OptionsRecord(_Part):
-    """What the user chose and the outputs depend on."""
+    """What the user chose and the outputs depend on; `network` is null for the classical segmenter."""
 
     contours: tuple[str, ...]
     pixel_size_nm: float | None
+    network: NetworkOptions | None = None
 
 
 class SegmentRecord(_Part):

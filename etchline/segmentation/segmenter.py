@@ -1,20 +1,21 @@
 """Drives an image through a segmenter band by band: source in; mask, confidence and cells out."""
 
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from etchline.errors import SettingsError
 from etchline.images.source import GreyArray, RowSink, WindowSource, bands
+from etchline.segmentation.arbitration import Verdict
 from etchline.segmentation.cell_features import CellFeatures, measure_cell
 from etchline.segmentation.components import BandComponents
 from etchline.segmentation.confidence import CellCalibration
 from etchline.segmentation.normalise import BAND_ROWS, Normalisation, fit_normalisation
 from etchline.segmentation.overlay import Overlay, outline
 from etchline.segmentation.probability import binarise_probability, pixel_confidence
-from etchline.segmentation.record import FlagReason
+from etchline.segmentation.record import CellSource, FlagReason
 from etchline.segmentation.tiling import BoxXyxy, Patch, tile
 
 
@@ -31,7 +32,28 @@ class Fit(Protocol):
         ...
 
 
+@runtime_checkable
+class JudgedFit(Fit, Protocol):
+    """A fit of a segmenter that has several results to choose from, and may resample the image."""
+
+    @property
+    def scale(self) -> float:
+        """Factor by which the image is resampled."""
+        ...
+
+    def cells(self) -> list[list[Patch]]:
+        """Patches with their cells, row by row, in pixels of the field, as `tiling.tile` gives them."""
+        ...
+
+    def verdict(self, patch: Patch) -> Verdict:
+        """What was taken for one of these patches, and why it is flagged."""
+        ...
+
+
 FitT = TypeVar("FitT", bound=Fit)
+
+CLASSICAL = Verdict("classical")
+"""Of every cell of a segmenter that has one result only."""
 
 
 class LineSegmenter(Protocol[FitT]):
@@ -97,12 +119,13 @@ class Sinks:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the result: its pixels, the confidence, and why it is flagged (empty: it is not)."""
+    """One cell of the result: its pixels, the confidence, why it is flagged (if at all), its source."""
 
     box_xyxy: BoxXyxy
     features: CellFeatures
     confidence: float
     reasons: tuple[FlagReason, ...]
+    source: CellSource = "classical"
 
 
 @dataclass(frozen=True)
@@ -115,6 +138,7 @@ class SegmentResult:
         cells: row by row; they tile the field.
         lines: 8-connected lines.
         metal_share: share of the field's pixels that are line; 0 where it has none.
+        scale: factor by which the image was resampled.
     """
 
     normalisation: Normalisation
@@ -122,6 +146,7 @@ class SegmentResult:
     cells: tuple[Cell, ...]
     lines: int
     metal_share: float
+    scale: float = 1.0
 
 
 def segment_source(
@@ -146,8 +171,11 @@ def segment_source(
     first, last = source.field_rows
     patch_rows = tile(last - first, source.width, settings.patch_px, settings.min_overlap)
     fit = segmenter.fit(source) if patch_rows else None
+    judged = fit if isinstance(fit, JudgedFit) else None
+    if judged:
+        patch_rows = judged.cells()
     normalisation = fit.normalisation if fit else fit_normalisation(source)
-    drive = _Drive(source, segmenter, sinks, calibration, settings, normalisation)
+    drive = _Drive(source, segmenter, sinks, calibration, settings, normalisation, judged)
     drive.write_outside(0, first)
     if fit:
         for patches in patch_rows:
@@ -177,6 +205,7 @@ class _Drive(Generic[FitT]):
         calibration: CellCalibration,
         settings: SegmentSettings,
         normalisation: Normalisation,
+        judged: JudgedFit | None,
     ) -> None:
         self._source = source
         self._segmenter = segmenter
@@ -184,6 +213,7 @@ class _Drive(Generic[FitT]):
         self._calibration = calibration
         self._settings = settings
         self._normalisation = normalisation
+        self._judged = judged
         self._cells: list[Cell] = []
         self._lines = BandComponents()
         self._metal_px = 0
@@ -221,6 +251,7 @@ class _Drive(Generic[FitT]):
             cells=tuple(self._cells),
             lines=self._lines.count(),
             metal_share=self._metal_px / field_px if field_px else 0.0,
+            scale=self._judged.scale if self._judged else 1.0,
         )
 
     def _band(self, top: int, bottom: int, fit: FitT) -> _Band:
@@ -242,7 +273,8 @@ class _Drive(Generic[FitT]):
         features = measure_cell(band.probability_hw[:, columns], band.normalised_hw[:, columns])
         confidence = self._calibration.confidence(features.values)
         own = (slice(first + y0 - band.top, first + y1 - band.top), slice(x0, x1))
-        reasons: list[FlagReason] = []
+        verdict = self._judged.verdict(patch) if self._judged else CLASSICAL
+        reasons = list(verdict.reasons)
         if confidence < self._calibration.flag_below:
             reasons.append("low_confidence")
         speckle_limit = self._settings.speckles_per_patch * (x1 - x0) * (y1 - y0)
@@ -252,7 +284,8 @@ class _Drive(Generic[FitT]):
             reasons.append("saturated")
         if int(np.ptp(band.normalised_hw[own])) <= 1:
             reasons.append("no_signal")
-        return Cell((x0, first + y0, x1, first + y1), features, confidence, tuple(reasons))
+        box_xyxy = (x0, first + y0, x1, first + y1)
+        return Cell(box_xyxy, features, confidence, tuple(reasons), verdict.source)
 
     def _saturated_share(self, raw_hw: GreyArray) -> float:
         ceiling = self._normalisation.saturated_from

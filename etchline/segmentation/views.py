@@ -151,13 +151,22 @@ class ViewMap:
             self._answers[row] = self._segment(self._views[row])
         return self._answers[row]
 
-    def rows(self, top: int, bottom: int) -> Uint8Array:
-        """The blended map of field rows [top, bottom), at least one, over the whole width."""
+    def rows(self, top: int, bottom: int, taken: Callable[[Patch], bool] | None = None) -> Uint8Array:
+        """The blended map of field rows [top, bottom), at least one, over the whole width.
+
+        Args:
+            top: first row.
+            bottom: row after the last.
+            taken: whether a view's answer takes part; all do by default. 0 where none does.
+        """
         touching = [row for row, (first, last) in enumerate(self._spans) if first < bottom and top < last]
-        answers = [answer for row in touching for answer in self.answers(row)]
-        parts = [(answer.box_xyxy, _inside(answer, top, bottom)) for answer in answers]
-        width = self._views[0][-1].box_xyxy[2]
-        return blend(parts, top, bottom, width)
+        parts = [
+            (answer.box_xyxy, _inside(answer, top, bottom))
+            for row in touching
+            for view, answer in zip(self._views[row], self.answers(row), strict=True)
+            if taken is None or taken(view)
+        ]
+        return blend(parts, top, bottom, self._views[0][-1].box_xyxy[2])
 
     def forget(self, top: int) -> None:
         """Drops the answers for views that end above row `top`."""
@@ -169,12 +178,13 @@ def blend(parts: Sequence[tuple[BoxXyxy, Uint8Array]], top: int, bottom: int, wi
     """Rows [top, bottom) of overlapping maps, each weighed by a tent over its box.
 
     Args:
-        parts: the boxes, which cover the rows, and each one's map of those of the rows that lie in it.
+        parts: boxes, and each one's map of those of the rows that lie in it.
         top: first row.
         bottom: row after the last.
         width: columns.
 
-    The mean is rounded to the nearest whole number, halves upwards: equal maps give themselves.
+    The mean is rounded to the nearest whole number, halves upwards: equal maps give themselves. It is 0 where
+    no box lies.
     """
     total_hw = np.zeros((bottom - top, width), np.int32)
     weight_hw = np.zeros((bottom - top, width), np.int32)
@@ -184,12 +194,12 @@ def blend(parts: Sequence[tuple[BoxXyxy, Uint8Array]], top: int, bottom: int, wi
         tent_hw = tent(y1 - y0)[first - y0 : last - y0, None] * tent(x1 - x0)
         total_hw[own] += tent_hw * map_hw
         weight_hw[own] += tent_hw
-    blended_hw: Uint8Array = ((total_hw + weight_hw // 2) // weight_hw).astype(np.uint8)
+    blended_hw: Uint8Array = ((total_hw + weight_hw // 2) // np.maximum(weight_hw, 1)).astype(np.uint8)
     return blended_hw
 
 
 def tent(length: int) -> Int32Array:
-    """Weights along one axis of a view: 1 at its ends, rising by 1 a pixel towards the middle, at most 256."""
+    """Weights along one axis of a view: 1 at its ends, 1 more each pixel inwards, at most 256."""
     distance = np.minimum(np.arange(1, length + 1), np.arange(length, 0, -1))
     return np.minimum(distance, _TENT_TOP).astype(np.int32)
 

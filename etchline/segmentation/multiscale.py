@@ -1,0 +1,327 @@
+"""The segmenter with networks: patches, full views, and the choice between them.
+
+Source: SAMSEM, sections 3.2 and 3.6.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from etchline.backends.interface import Backend, Role
+from etchline.errors import SettingsError
+from etchline.images.source import GreyArray, WindowSource
+from etchline.segmentation.arbitration import (
+    ArbitrationLimits,
+    Evidence,
+    Policy,
+    Verdict,
+    decide,
+    weigh,
+)
+from etchline.segmentation.cell_features import measure_cell
+from etchline.segmentation.classical import ClassicalFit, ClassicalSegmenter
+from etchline.segmentation.confidence import CellCalibration
+from etchline.segmentation.normalise import Normalisation, fit_normalisation
+from etchline.segmentation.prompting import Prompt, PromptSettings, place_prompt
+from etchline.segmentation.record import CellSource
+from etchline.segmentation.resampling import apply_taps, taps
+from etchline.segmentation.scale import PitchRange, ScaleChoice, ScaleSettings, choose_scale, estimate_pitch
+from etchline.segmentation.tiling import BoxXyxy, Patch, tile
+from etchline.segmentation.views import Answer, FieldLevels, ViewMap, blend, cut_full, cut_patch
+
+Uint8Array = npt.NDArray[np.uint8]
+
+_KINDS: dict[Role, int] = {"full": 0, "patch": 1}
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """How networks are applied to an image.
+
+    Attributes:
+        policy: see `arbitration.decide`.
+        limits: of the arbitration.
+        min_overlap: least overlap of neighbouring views, as a share of a view.
+        full_view_px: edge of the full model's views; `None`: the whole image is one view.
+        prompt: of all views.
+        trained_pitch: what the networks have learnt; `None` where nobody knows.
+        scale: a factor for all images, or "auto".
+        scale_settings: of "auto".
+        calibrations: of each role's results; policy `confidence` needs both.
+
+    Raises:
+        SettingsError: policy `confidence` without calibrations, or a factor that is not positive.
+    """
+
+    policy: Policy = "guarded"
+    limits: ArbitrationLimits = field(default_factory=ArbitrationLimits)
+    min_overlap: float = 0.1
+    full_view_px: int | None = None
+    prompt: PromptSettings = field(default_factory=PromptSettings)
+    trained_pitch: PitchRange | None = None
+    scale: float | None = 1.0
+    scale_settings: ScaleSettings = field(default_factory=ScaleSettings)
+    patch_calibration: CellCalibration | None = None
+    full_calibration: CellCalibration | None = None
+
+    def __post_init__(self) -> None:
+        if self.policy == "confidence" and not (self.patch_calibration and self.full_calibration):
+            raise SettingsError(
+                "policy confidence: the bundle holds no calibration for both models; choose another policy"
+            )
+        if self.scale is not None and not 0 < self.scale < float("inf"):
+            raise SettingsError(f"scale {self.scale}: must be a finite factor above 0, or auto")
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles that the policy asks."""
+        if self.policy == "full" or self.policy == "patch":
+            return (self.policy,)
+        return ("full", "patch")
+
+
+class NetworkSegmenter:
+    """Metal lines by one or two networks; a `segmenter.LineSegmenter`.
+
+    Args:
+        backend: runs the networks.
+        settings: see `NetworkSettings`.
+    """
+
+    halo_px = 0
+
+    def __init__(self, backend: Backend, settings: NetworkSettings) -> None:
+        self._backend = backend
+        self.settings = settings
+
+    def fit(self, source: WindowSource) -> "NetworkFit":
+        """The normalisation and scale of the field; networks run as rows are asked for."""
+        normalisation = fit_normalisation(source)
+        choice = self._scale(source, normalisation)
+        return NetworkFit(source, normalisation, choice, self._backend, self.settings)
+
+    def probability(self, rows_hw: GreyArray, top: int, fit: "NetworkFit") -> Uint8Array:
+        """`round(255 p)` of rows [top, top + n) of the image, same shape; a line is >= 128.
+
+        The rows' pixels come from the source that `fit` saw, as networks look further than any halo.
+        Whatever the bands, the result is the same, bit for bit; bands from top to bottom are fastest.
+        """
+        return fit.rows(top, top + len(rows_hw))
+
+    def _scale(self, source: WindowSource, normalisation: Normalisation) -> ScaleChoice:
+        if self.settings.scale is not None:
+            return ScaleChoice(self.settings.scale, None, is_known=True)
+        estimate = estimate_pitch(source, normalisation)
+        if self.settings.trained_pitch is None:
+            return ScaleChoice(1.0, estimate, is_known=False)
+        return choose_scale(estimate, self.settings.trained_pitch, self.settings.scale_settings)
+
+
+class NetworkFit:
+    """One image on its way through the networks; see `NetworkSegmenter.fit`.
+
+    Patches, their boxes and verdicts are counted in the resampled field; rows that come out are the image's.
+
+    Attributes:
+        normalisation: of the field.
+        choice: of the scale.
+    """
+
+    def __init__(
+        self,
+        source: WindowSource,
+        normalisation: Normalisation,
+        choice: ScaleChoice,
+        backend: Backend,
+        settings: NetworkSettings,
+    ) -> None:
+        self.normalisation = normalisation
+        self.choice = choice
+        self._source = source
+        self._settings = settings
+        self._views = _Views(FieldLevels(source, normalisation, choice.factor), backend, settings)
+        self._levels = self._views.levels
+        self._patch_px = self._views.patch_px
+        self._patches = self._views.tiles("patch")
+        self._maps = {role: self._views.map(role) for role in settings.roles}
+        self._verdicts: dict[int, list[Verdict]] = {}
+        self._classical: ClassicalFit | None = None
+
+    @property
+    def scale(self) -> float:
+        """Factor by which the image is resampled."""
+        return self.choice.factor
+
+    def describe(self) -> dict[str, float]:
+        """The numbers for the record, after the last row; a pitch of 0 was not found."""
+        numbers = Counter(verdict.source for row in self._verdicts.values() for verdict in row)
+        found = {f"cells_{source}": float(numbers[source]) for source in ("full", "patch", "classical")}
+        if self.choice.estimate:
+            found["pitch_px"] = self.choice.estimate.pitch_px or 0.0
+            found["pitch_certainty"] = self.choice.estimate.certainty
+        return found
+
+    def cells(self) -> list[list[Patch]]:
+        """The patches with their cells, row by row, in pixels of the image's field; cells tile it.
+
+        A cell that holds no pixel of the image (an image much reduced) is left out.
+        """
+        rows = []
+        for row in self._patches:
+            native = [
+                Patch(
+                    p.row, p.column, self._levels.native_box(p.box_xyxy), self._levels.native_box(p.cell_xyxy)
+                )
+                for p in row
+            ]
+            kept = [p for p in native if p.cell_xyxy[0] < p.cell_xyxy[2] and p.cell_xyxy[1] < p.cell_xyxy[3]]
+            rows.extend([kept] if kept else [])
+        return rows
+
+    def verdict(self, patch: Patch) -> Verdict:
+        """What was taken for a patch, and why it is flagged."""
+        verdict = self._row_verdicts(patch.row)[patch.column]
+        if self.choice.is_known:
+            return verdict
+        return Verdict(verdict.source, (*verdict.reasons, "unknown_scale"))
+
+    def rows(self, top: int, bottom: int) -> Uint8Array:
+        """The probabilities of image rows [top, bottom), which lie in the field."""
+        first = self._source.field_rows[0]
+        top, bottom = top - first, bottom - first
+        self._forget(top)
+        parts: list[tuple[BoxXyxy, CellSource]] = []
+        for row in self._patches:
+            y0, y1 = (self._levels.native_box(row[0].box_xyxy)[edge] for edge in (1, 3))
+            if y0 < bottom and top < y1:
+                verdicts = self._row_verdicts(row[0].row)
+                boxes = (self._levels.native_box(patch.box_xyxy) for patch in row)
+                parts.extend((box, v.source) for box, v in zip(boxes, verdicts, strict=True))
+        maps = {source: self._rows_of(source, top, bottom) for source in {source for _, source in parts}}
+        if len(maps) == 1:
+            return next(iter(maps.values()))
+        pieces = [(box, _piece(maps[source], box, top, bottom)) for box, source in parts]
+        return blend(pieces, top, bottom, self._source.width)
+
+    def _row_verdicts(self, row: int) -> list[Verdict]:
+        if row not in self._verdicts:
+            self._verdicts[row] = [self._judge(patch) for patch in self._patches[row]]
+        return self._verdicts[row]
+
+    def _judge(self, patch: Patch) -> Verdict:
+        settings = self._settings
+        if len(settings.roles) == 1:
+            return Verdict(settings.roles[0])
+        evidence = self._evidence(patch)
+        return decide(settings.policy, evidence, settings.limits)
+
+    def _evidence(self, patch: Patch) -> Evidence:
+        """From the patch model's own answer, as in the paper, and the full model's map there."""
+        x0, y0, x1, y1 = patch.box_xyxy
+        patch_hw = self._maps["patch"].answers(patch.row)[patch.column].probability_hw
+        full_hw = np.ascontiguousarray(self._maps["full"].rows(y0, y1)[:, x0:x1])
+        evidence = weigh(patch_hw, full_hw, self._settings.limits)
+        by_patch, by_full = self._settings.patch_calibration, self._settings.full_calibration
+        if self._settings.policy != "confidence" or not by_patch or not by_full:
+            return evidence
+        level_hw = self._levels.read(patch.box_xyxy)
+        return Evidence(
+            evidence.patch_speckled,
+            evidence.full_speckled,
+            evidence.equal_share,
+            by_patch.confidence(measure_cell(patch_hw, level_hw).values),
+            by_full.confidence(measure_cell(full_hw, level_hw).values),
+        )
+
+    def _rows_of(self, source: CellSource, top: int, bottom: int) -> Uint8Array:
+        """One source's map of field rows [top, bottom), in the image's pixels."""
+        if source == "classical":
+            return self._classical_rows(top, bottom)
+        native_height, native_width = self._levels.native_height, self._levels.native_width
+        height, width = self._levels.height, self._levels.width
+        taken = self._is_from_patch if source == "patch" else None
+        if (native_height, native_width) == (height, width):
+            return self._maps[source].rows(top, bottom, taken)
+        rows = taps(height, native_height, top, bottom)
+        columns = taps(width, native_width, 0, native_width)
+        scaled_hw = self._maps[source].rows(rows.first, rows.last, taken)
+        return apply_taps(scaled_hw[:, columns.first : columns.last], rows, columns)
+
+    def _is_from_patch(self, patch: Patch) -> bool:
+        """What the patch model said where another result is taken must not show in overlaps."""
+        return self._row_verdicts(patch.row)[patch.column].source == "patch"
+
+    def _classical_rows(self, top: int, bottom: int) -> Uint8Array:
+        segmenter = ClassicalSegmenter()
+        self._classical = self._classical or segmenter.fit(self._source)
+        first, last = self._source.field_rows
+        read_top = max(first + top - segmenter.halo_px, first)
+        read_bottom = min(first + bottom + segmenter.halo_px, last)
+        rows_hw = self._source.read(read_top, read_bottom)
+        probability_hw = segmenter.probability(rows_hw, read_top, self._classical)
+        return probability_hw[first + top - read_top : first + bottom - read_top]
+
+    def _forget(self, top: int) -> None:
+        """Drops answers that no row from field row `top` on needs."""
+        down = self._levels.height / self._levels.native_height
+        for views in self._maps.values():
+            # Judging a row of patches needs the full map from the row's first row on.
+            views.forget(int(top * down) - self._patch_px - 1)
+
+
+class _Views:
+    """Cuts the views of a field, prompts them and has them segmented."""
+
+    def __init__(self, levels: FieldLevels, backend: Backend, settings: NetworkSettings) -> None:
+        self.levels = levels
+        self._backend = backend
+        self._settings = settings
+        full_px = backend.view_px("full") if "full" in backend.roles else None
+        self.patch_px = backend.view_px("patch") if "patch" in backend.roles else (full_px or 2) // 2
+
+    def tiles(self, role: Role) -> list[list[Patch]]:
+        """The views of a role, row by row."""
+        height, width = self.levels.height, self.levels.width
+        view_px = self.patch_px if role == "patch" else self._settings.full_view_px or max(height, width, 2)
+        return tile(height, width, view_px, self._settings.min_overlap)
+
+    def map(self, role: Role) -> ViewMap:
+        """The blended map of a role."""
+        return ViewMap(self.tiles(role), lambda views: self._segment(role, views))
+
+    def _segment(self, role: Role, views: list[Patch]) -> list[Answer]:
+        edge_px, cut = self._backend.view_px(role), cut_patch if role == "patch" else cut_full
+        images = np.stack([cut(self.levels, view.box_xyxy, edge_px) for view in views])
+        prompts = [
+            place_prompt(image, (_KINDS[role], view.row, view.column), self._settings.prompt)
+            for image, view in zip(images, views, strict=True)
+        ]
+        probability_bhw, score_b = self._infer(role, images, prompts)
+        answers = []
+        for view, map_hw, score in zip(views, probability_bhw, score_b, strict=True):
+            x0, y0, x1, y1 = view.box_xyxy
+            own_hw = map_hw[: y1 - y0, : x1 - x0] if role == "patch" else map_hw
+            answers.append(Answer(view.box_xyxy, np.ascontiguousarray(own_hw), float(score)))
+        return answers
+
+    def _infer(
+        self, role: Role, images: Uint8Array, prompts: list[Prompt]
+    ) -> tuple[Uint8Array, npt.NDArray[np.float32]]:
+        """Views with as many points as each other go together."""
+        probability_bhw, score_b = np.empty_like(images), np.empty(len(images), np.float32)
+        counts = np.array([len(prompt.labels) for prompt in prompts])
+        for count in np.unique(counts):
+            chosen = np.flatnonzero(counts == count)
+            points_xy = np.stack([prompts[index].points_xy for index in chosen])
+            labels = np.stack([prompts[index].labels for index in chosen])
+            found = self._backend.infer(role, images[chosen], points_xy, labels)
+            probability_bhw[chosen], score_b[chosen] = found
+        return probability_bhw, score_b
+
+
+def _piece(map_hw: Uint8Array, box_xyxy: BoxXyxy, top: int, bottom: int) -> Uint8Array:
+    """The part of rows [top, bottom) that lies in the box."""
+    x0, y0, x1, y1 = box_xyxy
+    return map_hw[max(y0, top) - top : min(y1, bottom) - top, x0:x1]

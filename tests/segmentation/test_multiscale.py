@@ -1,0 +1,266 @@
+"""The segmenter with networks, over a backend of a few lines."""
+
+import cv2
+import numpy as np
+import pytest
+
+from etchline.backends.interface import Inference
+from etchline.errors import SettingsError
+from etchline.evaluation import EsdSettings, evaluate_masks
+from etchline.images.source import ArraySource
+from etchline.segmentation.confidence import default_calibration
+from etchline.segmentation.multiscale import NetworkSegmenter, NetworkSettings
+from etchline.segmentation.resampling import stretch
+from etchline.segmentation.scale import PitchRange
+from etchline.segmentation.segmenter import SegmentSettings, Sinks, segment_source
+from tests.segmentation.drawing import Rows
+
+
+class GreyBackend:
+    """Finds metal by grey level. `spoil` changes answers: (role, view, answer) -> answer."""
+
+    name = "grey"
+    roles = ("full", "patch")
+
+    def __init__(self, patch_px=64, spoil=None):
+        self.patch_px = patch_px
+        self.spoil = spoil or (lambda role, view, probability: probability)
+        self.seen = []
+
+    def view_px(self, role):
+        return 2 * self.patch_px if role == "full" else self.patch_px
+
+    def infer(self, role, images_bhw, points_xy, labels):
+        assert images_bhw.shape[1:] == (self.view_px(role),) * 2
+        self.seen.append((role, len(images_bhw), labels.shape[1]))
+        steep = np.clip((images_bhw.astype(int) - 128) * 2 + 128, 0, 255).astype(np.uint8)
+        spoilt = [self.spoil(role, view, found) for view, found in zip(images_bhw, steep, strict=True)]
+        return Inference(np.stack(spoilt), np.full(len(images_bhw), 0.9, np.float32))
+
+
+def comb(height, width, pitch=20, sigma=4.0):
+    """Horizontal and vertical lines, and the true mask."""
+    mask = np.zeros((height, width), bool)
+    mask[:, (np.arange(width) // (pitch // 2)) % 2 == 1] = True
+    image = cv2.GaussianBlur(np.where(mask, 180.0, 50.0), (0, 0), 1.0)
+    image = image + np.random.default_rng(0).normal(0, sigma, image.shape)
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8), mask.astype(np.uint8) * 255
+
+
+def segmented(image, backend=None, field_rows=None, **settings):
+    source = ArraySource(image, field_rows=field_rows)
+    backend = backend or GreyBackend()
+    segmenter = NetworkSegmenter(backend, NetworkSettings(**settings))
+    sinks = Sinks(Rows(), Rows(), Rows())
+    cells = SegmentSettings(patch_px=backend.patch_px, speckles_per_patch=3)
+    result = segment_source(source, segmenter, sinks, default_calibration(), cells)
+    return result, sinks.mask.image, sinks.probability.image
+
+
+def errors(mask, truth):
+    counts = evaluate_masks(mask, truth, EsdSettings(border_px=0, min_area_px=0)).counts
+    return counts.opens + counts.shorts + counts.false_positives + counts.false_negatives
+
+
+POLICIES = ["full", "patch", "paper", "guarded"]
+
+
+@pytest.mark.parametrize("shape", [(260, 260), (150, 330), (40, 50), (64, 64)])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_good_models_give_good_lines(shape, policy):
+    image, truth = comb(*shape)
+    result, mask, _ = segmented(image, policy=policy, full_view_px=200)
+    assert mask.shape == shape
+    assert errors(mask, truth) == 0
+    expected = {"full": {"full"}}.get(policy, {"patch"})
+    assert {cell.source for cell in result.cells} == expected
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 2), (1, 40)])
+def test_tiny_images(shape):
+    result, mask, _ = segmented(np.full(shape, 7, np.uint8), policy="paper")
+    assert mask.shape == shape
+    assert len(result.cells) >= 1
+
+
+def test_an_empty_field_has_no_cells():
+    result, mask, _ = segmented(comb(30, 40)[0], field_rows=(30, 30))
+    assert result.cells == ()
+    assert (mask == 0).all()
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_one_level(level):
+    result, _, _ = segmented(np.full((130, 130), level, np.uint8))
+    assert all("no_signal" in cell.reasons for cell in result.cells)
+
+
+def speckle(role, view, probability):
+    """Dots of four pixels everywhere."""
+    spoilt = probability.copy()
+    spoilt[3::8, 3::8] = spoilt[4::8, 3::8] = 255 - spoilt[3::8, 3::8]
+    return spoilt
+
+
+def only(role, change):
+    return lambda asked, view, probability: change(asked, view, probability) if asked == role else probability
+
+
+def dots(role, view, probability):
+    """Nothing but speckles, four pixels each."""
+    spoilt = np.zeros_like(probability)
+    for dy in (3, 4):
+        for dx in (3, 4):
+            spoilt[dy::8, dx::8] = 255
+    return spoilt
+
+
+def test_a_speckled_patch_model_gives_way():
+    image, _ = comb(200, 200)
+    result, _, _ = segmented(image, GreyBackend(spoil=only("patch", dots)), policy="paper")
+    assert {cell.source for cell in result.cells} == {"full"}
+    result, _, _ = segmented(image, GreyBackend(spoil=only("patch", dots)), policy="guarded")
+    assert {cell.source for cell in result.cells} == {"patch"}
+    assert all("models_disagree" in cell.reasons for cell in result.cells)
+
+
+def test_both_speckled_falls_back_to_the_classical_result_and_flags():
+    image, truth = comb(300, 260)
+    # Full views are shrunk by about 2.3: dots of 4 px would grow to more than 16.
+    backend = GreyBackend(spoil=dots)
+    result, mask, _ = segmented(image, backend, policy="paper", full_view_px=128)
+    assert {cell.source for cell in result.cells} == {"classical"}
+    assert all("both_speckled" in cell.reasons for cell in result.cells)
+    assert errors(mask, truth) == 0
+
+
+@pytest.mark.parametrize("pitch", [12, 20, 34])
+def test_seams_between_sources_make_no_errors(pitch):
+    """Every other patch of the patch model is speckled; the full model's lines are thicker and shifted."""
+    image, truth = comb(330, 400, pitch=pitch)
+    count = iter(range(10_000))
+
+    def spoil(role, view, probability):
+        if role == "patch":
+            return dots(role, view, probability) if next(count) % 3 == 0 else probability
+        shifted = np.pad(probability, ((0, 0), (1, 0)), mode="edge")[:, :-1]
+        return cv2.dilate(shifted, np.ones((1, 3), np.uint8))
+
+    result, mask, _ = segmented(image, GreyBackend(spoil=spoil), policy="paper", full_view_px=128)
+    sources = [cell.source for cell in result.cells]
+    assert {"full", "patch"} <= set(sources)
+    assert errors(mask, truth) == 0
+
+
+def test_bands_do_not_show():
+    image, _ = comb(300, 210)
+    spoil = only("patch", lambda r, v, p: np.roll(p, int(v[0, 0]) % 3, axis=1))
+    segmenter = NetworkSegmenter(GreyBackend(spoil=spoil), NetworkSettings(policy="paper", full_view_px=128))
+    source = ArraySource(image)
+    whole = segmenter.probability(image, 0, segmenter.fit(source))
+    fit = segmenter.fit(source)
+    bands = [segmenter.probability(image[top : top + 37], top, fit) for top in range(0, 300, 37)]
+    assert (np.concatenate(bands) == whole).all()
+    backwards = [segmenter.probability(image[row : row + 1], row, fit) for row in reversed(range(0, 300, 7))]
+    assert (np.concatenate(backwards[::-1]) == whole[::7]).all()
+
+
+def test_every_patch_is_segmented_once():
+    image, _ = comb(520, 260)
+    backend = GreyBackend()
+    result, _, _ = segmented(image, backend, policy="paper", full_view_px=200)
+    assert sum(count for role, count, _ in backend.seen if role == "patch") == len(result.cells)
+    assert sum(count for role, count, _ in backend.seen if role == "full") == 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("policy", "roles"), [("full", {"full"}), ("patch", {"patch"}), ("paper", {"full", "patch"})]
+)
+def test_only_models_that_are_asked_run(policy, roles):
+    backend = GreyBackend()
+    segmented(comb(100, 100)[0], backend, policy=policy)
+    assert {role for role, _, _ in backend.seen} == roles
+
+
+def test_data_bars_are_left_out():
+    image, _ = comb(200, 150)
+    bar = np.full((20, 150), 255, np.uint8)
+    result, mask, _ = segmented(np.vstack((bar, image, bar)), field_rows=(20, 220))
+    alone, expected, _ = segmented(image)
+    assert (mask[20:220] == expected).all()
+    assert (mask[:20] == 0).all()
+    assert result.cells[0].box_xyxy[1] == 20
+    assert len(alone.cells) == len(result.cells)
+
+
+@pytest.mark.parametrize("scale", [0.6, 1.5, 2.0])
+def test_a_scale_changes_what_networks_see_and_nothing_else(scale):
+    image, truth = comb(200, 260, pitch=30)
+    result, mask, _ = segmented(image, scale=scale)
+    assert mask.shape == image.shape
+    assert errors(mask, truth) == 0
+    assert result.scale == scale
+    owners = np.zeros(image.shape, int)
+    for cell in result.cells:
+        x0, y0, x1, y1 = cell.box_xyxy
+        owners[y0:y1, x0:x1] += 1
+    assert (owners == 1).all()
+
+
+def test_auto_brings_the_pitch_into_the_range():
+    image, truth = comb(300, 300, pitch=12)
+    result, mask, _ = segmented(image, scale=None, trained_pitch=PitchRange(20.0, 40.0))
+    assert result.scale == pytest.approx(20 * 1.15 / 12, rel=0.05)
+    assert result.segmenter["pitch_px"] == pytest.approx(12, rel=0.05)
+    assert errors(mask, truth) == 0
+    assert not any("unknown_scale" in cell.reasons for cell in result.cells)
+
+
+def test_auto_says_when_it_cannot():
+    image = np.clip(np.random.default_rng(0).normal(90, 8, (150, 150)), 0, 255).astype(np.uint8)
+    result, _, _ = segmented(image, scale=None, trained_pitch=PitchRange(20.0, 40.0))
+    assert result.scale == 1.0
+    assert all("unknown_scale" in cell.reasons for cell in result.cells)
+    result, _, _ = segmented(comb(150, 150)[0], scale=None, trained_pitch=None)
+    assert all("unknown_scale" in cell.reasons for cell in result.cells)
+
+
+def test_the_more_confident_result_is_taken():
+    image, _ = comb(200, 200)
+    calibrations = {"patch_calibration": default_calibration(), "full_calibration": default_calibration()}
+    for spoilt, better in (("patch", "full"), ("full", "patch")):
+        backend = GreyBackend(
+            spoil=only(spoilt, lambda r, v, p: np.where(p > 127, 130, 126).astype(np.uint8))
+        )
+        result, _, _ = segmented(image, backend, policy="confidence", full_view_px=128, **calibrations)
+        assert {cell.source for cell in result.cells} == {better}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"policy": "confidence"}, "policy confidence: the bundle holds no calibration"),
+        ({"scale": 0.0}, "scale 0.0"),
+    ],
+)
+def test_settings(values, message):
+    with pytest.raises(SettingsError, match=message):
+        NetworkSettings(**values)
+
+
+def test_views_without_metal_get_a_prompt_without_point():
+    image = np.full((200, 200), 40, np.uint8)
+    image[:, 150:160] = 200
+    image = np.clip(image + np.random.default_rng(0).normal(0, 3, image.shape), 0, 255).astype(np.uint8)
+    backend = GreyBackend()
+    segmented(image, backend, policy="patch")
+    assert {points for _, _, points in backend.seen} == {1, 5}
+
+
+def test_full_views_are_stretched_whole_images():
+    image, _ = comb(90, 300)
+    seen = []
+    backend = GreyBackend(spoil=lambda role, view, p: seen.append(view) or p)
+    segmented(image, backend, policy="full")
+    assert len(seen) == 1
+    assert np.abs(stretch(image, 128, 128).astype(int) - image.mean()).max() > 20
