@@ -207,21 +207,28 @@ class NetworkFit:
 
     def _row_verdicts(self, row: int) -> list[Verdict]:
         if row not in self._verdicts:
-            self._verdicts[row] = [self._judge(patch) for patch in self._patches[row]]
+            self._verdicts[row] = self._judge(self._patches[row])
         return self._verdicts[row]
 
-    def _judge(self, patch: Patch) -> Verdict:
+    def _judge(self, patches: list[Patch]) -> list[Verdict]:
+        """The verdicts on one row of patches.
+
+        The patch model is judged by its own answer for the patch, as in the paper, the full model by its map.
+        """
         settings = self._settings
         if len(settings.roles) == 1:
-            return Verdict(settings.roles[0])
-        evidence = self._evidence(patch)
-        return decide(settings.policy, evidence, settings.limits)
+            return [Verdict(settings.roles[0])] * len(patches)
+        _, y0, _, y1 = patches[0].box_xyxy
+        full_hw = self._maps["full"].rows(y0, y1)
+        verdicts = []
+        for patch, answer in zip(patches, self._maps["patch"].answers(patches[0].row), strict=True):
+            x0, _, x1, _ = patch.box_xyxy
+            own_hw = np.ascontiguousarray(full_hw[:, x0:x1])
+            evidence = self._evidence(patch, answer.probability_hw, own_hw)
+            verdicts.append(decide(settings.policy, evidence, settings.limits))
+        return verdicts
 
-    def _evidence(self, patch: Patch) -> Evidence:
-        """From the patch model's own answer, as in the paper, and the full model's map there."""
-        x0, y0, x1, y1 = patch.box_xyxy
-        patch_hw = self._maps["patch"].answers(patch.row)[patch.column].probability_hw
-        full_hw = np.ascontiguousarray(self._maps["full"].rows(y0, y1)[:, x0:x1])
+    def _evidence(self, patch: Patch, patch_hw: Uint8Array, full_hw: Uint8Array) -> Evidence:
         evidence = weigh(patch_hw, full_hw, self._settings.limits)
         by_patch, by_full = self._settings.patch_calibration, self._settings.full_calibration
         if self._settings.policy != "confidence" or not by_patch or not by_full:

@@ -5,6 +5,7 @@ pixels: a triangle as wide as the coarser of the two grids' pixels weighs the ol
 new one's (bilinear where it enlarges, an average where it shrinks). Beyond the border there is nothing.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ class Taps(NamedTuple):
     weights: csr_array
 
 
+@functools.lru_cache(maxsize=256)
 def taps(old_px: int, new_px: int, start: int, stop: int) -> Taps:
     """The weights for the new pixels [start, stop) of an axis of `old_px` that is stretched to `new_px`.
 

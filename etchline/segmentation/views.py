@@ -7,7 +7,9 @@ that the asked rows touch are in memory.
 Coordinates: x to the right, y down, in pixels of the (resampled) field; y = 0 is its first row.
 """
 
-from collections.abc import Callable, Sequence
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -186,22 +188,57 @@ def blend(parts: Sequence[tuple[BoxXyxy, Uint8Array]], top: int, bottom: int, wi
     The mean is rounded to the nearest whole number, halves upwards: equal maps give themselves. It is 0 where
     no box lies.
     """
-    total_hw = np.zeros((bottom - top, width), np.int32)
-    weight_hw = np.zeros((bottom - top, width), np.int32)
-    for (x0, y0, x1, y1), map_hw in parts:
-        first, last = max(top, y0), min(bottom, y1)
-        own = (slice(first - top, last - top), slice(x0, x1))
-        tent_hw = tent(y1 - y0)[first - y0 : last - y0, None] * tent(x1 - x0)
-        total_hw[own] += tent_hw * map_hw
-        weight_hw[own] += tent_hw
-    blended_hw: Uint8Array = ((total_hw + weight_hw // 2) // np.maximum(weight_hw, 1)).astype(np.uint8)
+    blended_hw = np.zeros((bottom - top, width), np.uint8)
+    for y0, y1, beside in _strips(parts, 1, top, bottom):
+        for x0, x1, covering in _strips(beside, 0, 0, width):
+            own_hw = blended_hw[y0 - top : y1 - top, x0:x1]
+            pieces = [_part(box, map_hw, top, (x0, y0, x1, y1)) for box, map_hw in covering]
+            if len(pieces) == 1:
+                own_hw[:] = pieces[0]
+            elif pieces:
+                own_hw[:] = _mean(pieces, [_weights(box, (x0, y0, x1, y1)) for box, _ in covering])
     return blended_hw
 
 
+Part = tuple[BoxXyxy, Uint8Array]
+
+
+def _strips(parts: Sequence[Part], axis: int, start: int, stop: int) -> Iterator[tuple[int, int, list[Part]]]:
+    """Cuts [start, stop) of an axis (0 is x, 1 is y) where a box begins or ends; with the boxes there."""
+    edges = {box[edge] for box, _ in parts for edge in (axis, axis + 2)}
+    cuts = sorted({start, stop, *(edge for edge in edges if start < edge < stop)})
+    for first, last in itertools.pairwise(cuts):
+        yield first, last, [part for part in parts if part[0][axis] <= first and last <= part[0][axis + 2]]
+
+
+def _part(box_xyxy: BoxXyxy, map_hw: Uint8Array, top: int, window_xyxy: BoxXyxy) -> Uint8Array:
+    """What a map, which begins at its box's first row at or below `top`, says in a window inside the box."""
+    x0, y0, x1, y1 = window_xyxy
+    first = max(top, box_xyxy[1])
+    return map_hw[y0 - first : y1 - first, x0 - box_xyxy[0] : x1 - box_xyxy[0]]
+
+
+def _weights(box_xyxy: BoxXyxy, window_xyxy: BoxXyxy) -> Int32Array:
+    left, upper, right, lower = box_xyxy
+    x0, y0, x1, y1 = window_xyxy
+    down, across = tent(lower - upper)[y0 - upper : y1 - upper], tent(right - left)[x0 - left : x1 - left]
+    return np.outer(down, across)
+
+
+def _mean(maps: list[Uint8Array], weights: list[Int32Array]) -> Uint8Array:
+    """The weighted mean, rounded to the nearest whole number, halves upwards."""
+    total_hw = np.sum([weight * map_hw for weight, map_hw in zip(weights, maps, strict=True)], 0, np.int32)
+    weight_hw = np.sum(weights, 0, np.int32)
+    return np.asarray((total_hw + weight_hw // 2) // weight_hw, np.uint8)
+
+
+@functools.lru_cache(maxsize=64)
 def tent(length: int) -> Int32Array:
     """Weights along one axis of a view: 1 at its ends, 1 more each pixel inwards, at most 256."""
     distance = np.minimum(np.arange(1, length + 1), np.arange(length, 0, -1))
-    return np.minimum(distance, _TENT_TOP).astype(np.int32)
+    weights = np.minimum(distance, _TENT_TOP).astype(np.int32)
+    weights.flags.writeable = False  # it is kept for the next caller
+    return weights
 
 
 def _rows_of(views: list[Patch]) -> tuple[int, int]:
