@@ -6,6 +6,7 @@
     │   ├── LayoutError       an SVG, GDSII or OASIS layout that cannot be used
     │   ├── DatasetError      a dataset folder, its manifest or its files
     │   ├── WeightsError      weights or a checkpoint that cannot be used
+    │   ├── BundleError       a bundle folder, its manifest or one of its files
     │   ├── PairingError      predictions and truths that do not belong together
     │   └── SettingsError     an option or a settings file out of its range
     ├── OutputError           a result that cannot be written: exit code 3
@@ -42,6 +43,10 @@ class DatasetError(InputError):
 
 class WeightsError(InputError):
     """Weights or a checkpoint cannot be used."""
+
+
+class BundleError(InputError):
+    """A bundle is not what its manifest says, or the manifest cannot be used."""
 
 
 class PairingError(InputError):

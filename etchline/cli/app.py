@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from etchline import __version__
-from etchline.cli import dataset, evaluate, segment, synth
+from etchline.cli import bundle, dataset, evaluate, segment, synth, train
 
 app = typer.Typer(
     name="etchline",
@@ -17,7 +17,9 @@ app = typer.Typer(
 )
 app.command("synth", epilog=synth.EXAMPLE)(synth.synth)
 app.add_typer(dataset.app, name="dataset")
+app.command("train", epilog=train.EXAMPLE)(train.train)
 app.command("segment", epilog=segment.EXAMPLE)(segment.segment)
+app.add_typer(bundle.app, name="bundle")
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 
 

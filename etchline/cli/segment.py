@@ -11,6 +11,8 @@ from etchline.errors import SettingsError
 
 if TYPE_CHECKING:
     from etchline.segmentation.batch import Outcome, Status
+    from etchline.segmentation.files import SegmentBundle
+    from etchline.segmentation.record import NetworkOptions
 
     Tally = Counter[Status]
 
@@ -21,7 +23,27 @@ InputsArgument = Annotated[
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")]
 BundleOption = Annotated[
-    str, typer.Option("--bundle", help="What segments; `classical` needs no trained network.")
+    str,
+    typer.Option("--bundle", metavar="DIR|classical", help="What segments; `classical` needs no network."),
+]
+PolicyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        metavar="NAME",
+        help="full, patch, paper, guarded or confidence; default: the bundle's own.",
+    ),
+]
+ScaleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scale",
+        metavar="auto|FLOAT",
+        help="Resample by this factor; auto (default) finds the one that the bundle was trained for.",
+    ),
+]
+BackendOption = Annotated[
+    str | None, typer.Option("--backend", metavar="auto|torch", help="What runs the networks.")
 ]
 ContoursOption = Annotated[
     str, typer.Option("--contours", metavar="FORMATS", help="Also write contours: geojson,gds,oas.")
@@ -42,6 +64,9 @@ def segment(
     inputs: InputsArgument,
     out: OutOption,
     bundle: BundleOption = "classical",
+    policy: PolicyOption = None,
+    scale: ScaleOption = None,
+    backend: BackendOption = None,
     contours: ContoursOption = "",
     pixel_size_nm: PixelSizeOption = None,
     jobs: JobsOption = None,
@@ -58,25 +83,60 @@ def segment(
     with exit_codes(debug):
         from etchline.contours import parse_formats
         from etchline.segmentation.batch import segment_batch
-        from etchline.segmentation.classical_bundle import classical_bundle
         from etchline.segmentation.files import FileOptions
         from etchline.segmentation.inputs import collect_inputs
 
-        _check(bundle, pixel_size_nm)
-        options = FileOptions(parse_formats(contours), pixel_size_nm, overwrite)
+        _check(pixel_size_nm)
+        segmenting, network = _open(bundle, policy, scale, backend)
+        options = FileOptions(parse_formats(contours), pixel_size_nm, overwrite, network)
         items = collect_inputs(inputs, out)
-        batch = segment_batch(items, out, options, classical_bundle(), jobs)
+        batch = segment_batch(items, out, options, segmenting, jobs)
         outcomes = list(progress("segment", batch, len(items)))
         order = {item: place for place, item in enumerate(items)}
         outcomes.sort(key=lambda outcome: order[outcome.item])
         _report(outcomes, out, json_output)
 
 
-def _check(bundle: str, pixel_size_nm: float | None) -> None:
-    if bundle != "classical":
-        raise SettingsError(f"--bundle {bundle}: not known to this version; choose classical")
+def _check(pixel_size_nm: float | None) -> None:
     if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
         raise SettingsError(f"--pixel-size-nm {pixel_size_nm}: must be a finite length above 0")
+
+
+def _open(
+    name: str, policy: str | None, scale: str | None, backend: str | None
+) -> "tuple[SegmentBundle, NetworkOptions | None]":
+    """What segments, and how networks are applied; these options are refused where there are none."""
+    if name == "classical":
+        from etchline.segmentation.classical_bundle import classical_bundle
+
+        for option, value in (("policy", policy), ("scale", scale), ("backend", backend)):
+            if value is not None:
+                raise SettingsError(
+                    f"--{option} {value}: the classical segmenter has none; give a --bundle DIR"
+                )
+        return classical_bundle(), None
+    from etchline.bundle import load_bundle
+    from etchline.bundle.segmenting import (
+        NetworkChoice,
+        network_bundle,
+        open_engine,
+        parse_backend,
+        parse_policy,
+        parse_scale,
+    )
+    from etchline.segmentation.record import NetworkOptions
+
+    choice = NetworkChoice(
+        parse_policy(policy), parse_scale(scale or "auto"), parse_backend(backend or "auto")
+    )
+    loaded = load_bundle(Path(name))
+    segmenting = network_bundle(loaded, choice)
+    applied = NetworkOptions(
+        policy=choice.policy or loaded.manifest.arbitration.policy,
+        scale="auto" if choice.scale is None else choice.scale,
+        backend=open_engine(loaded.folder, loaded.digest).name,  # fails before any work is done
+    )
+    return segmenting, applied
 
 
 def _report(outcomes: list["Outcome"], out: Path, json_output: bool) -> None:
@@ -91,10 +151,23 @@ def _report(outcomes: list["Outcome"], out: Path, json_output: bool) -> None:
         print_json(_summary(outcomes, tally))
     else:
         stdout().print(_line(outcomes, tally, out), markup=False)
+    for name in _images_of_unknown_scale(outcomes):
+        stderr().print(
+            f"warning: {name}: scale not known, all its cells are flagged; give --scale", markup=False
+        )
     for outcome in failed:
         stderr().print(f"error: {outcome.error}", markup=False)
     if failed:
         raise typer.Exit(max(outcome.exit_code for outcome in failed))
+
+
+def _images_of_unknown_scale(outcomes: list["Outcome"]) -> list[str]:
+    records = [outcome.record for outcome in outcomes if outcome.record]
+    return [
+        record.image.name
+        for record in records
+        if any("unknown_scale" in cell.reasons for cell in record.cells)
+    ]
 
 
 def _line(outcomes: list["Outcome"], tally: "Tally", out: Path) -> str:

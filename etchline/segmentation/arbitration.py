@@ -5,11 +5,12 @@ speckled and the two disagree; the policies differ there and in how far they tru
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict
 
 from etchline.errors import SettingsError
 from etchline.segmentation.probability import LINE
@@ -38,6 +39,8 @@ class ArbitrationLimits:
     Raises:
         SettingsError: a limit on speckles below 1, or a share outside [0, 1].
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # it stands in bundle.json
 
     patch_speckles: int = 50
     full_speckles: int = 50

@@ -6,11 +6,12 @@ this layer, and say "no point" where nothing is bright.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict
 from skimage.filters import threshold_otsu
 
 from etchline.errors import SettingsError
@@ -42,6 +43,8 @@ class PromptSettings:
     Raises:
         SettingsError: no points, a negative size, or `aggressiveness` outside [0, 1).
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # it stands in bundle.json
 
     points: int = 5
     sigma_px: float = 1.0

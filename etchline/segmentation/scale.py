@@ -6,10 +6,12 @@ it would not do, because in routed layouts it may come back after two or five gr
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict
 from scipy import fft
 from skimage.filters import threshold_otsu
 
@@ -62,6 +64,8 @@ class PitchRange:
     Raises:
         SettingsError: ends not positive, or out of order.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # it stands in bundle.json
 
     low_px: float
     high_px: float
@@ -137,8 +141,8 @@ def choose_scale(
 def estimate_pitch(source: WindowSource, normalisation: Normalisation) -> PitchEstimate:
     """The pitch of the lines of an image's field, from at most nine windows of 512 px, evenly spread.
 
-    Pitches from about 6 px to half the field's longer side are found, else none. What is found is measured again
-    at the scale that makes it about 24 px: so the same chip gives the same pitch at any magnification.
+    Pitches from about 6 px to half the field's longer side are found, else none. What is found is measured
+    again at the scale that makes it about 24 px: so the same chip gives the same pitch at any magnification.
     """
     factor, estimate = 1.0, PitchEstimate(None, 0.0)
     for _ in range(_ROUNDS):

@@ -1,0 +1,181 @@
+"""`bundle.json`: what a bundle holds and how its networks are used."""
+
+import dataclasses
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from etchline.backends.interface import ROLES, Role
+from etchline.errors import BundleError, SettingsError
+from etchline.network.sizes import NetworkSize, SizeName
+from etchline.segmentation.arbitration import ArbitrationLimits, Policy
+from etchline.segmentation.confidence import CellCalibration
+from etchline.segmentation.prompting import PromptSettings
+from etchline.segmentation.scale import PitchRange
+
+MANIFEST = "bundle.json"
+GOLDEN_PATCH = "golden/patch.png"
+GOLDEN_MASK = "golden/mask.png"
+# What may stand in a bundle; everything else, pickles first of all, is refused by its name.
+_ALLOWED = re.compile(
+    r"(full|patch)/(weights\.safetensors|encoder\.onnx|decoder\.onnx)"
+    r"|golden/(patch|mask)\.png"
+    r"|engines/[a-z0-9][a-z0-9-]*-sm[0-9]+/[a-z0-9_-]+\.engine"
+)
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class NetworkPart(_Part):
+    """What a network is built from; see `network.sizes.NetworkSize`."""
+
+    name: SizeName
+    input_px: Positive
+    embed_dim: Positive
+    num_heads: Positive
+    stages: tuple[Positive, Positive, Positive, Positive]
+    global_att_blocks: tuple[int, ...]
+    window_spec: tuple[Positive, Positive, Positive, Positive]
+    background_size: Positive
+    d_model: Positive
+    mlp_dim: Positive
+    decoder_heads: Positive
+    object_scores: bool
+
+    @classmethod
+    def of(cls, size: NetworkSize) -> "NetworkPart":
+        """The part that stands for a size."""
+        return cls(**dataclasses.asdict(size))
+
+    @property
+    def size(self) -> NetworkSize:
+        """The size that the part stands for.
+
+        Raises:
+            SettingsError: its input is no multiple of 32.
+        """
+        return NetworkSize(**self.model_dump())
+
+
+class ViewsPart(_Part):
+    """How images are cut: least overlap as a share of a view; edge of full views, null is the whole image."""
+
+    min_overlap: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
+    full_view_px: Annotated[int, Field(ge=2)] | None = None
+
+
+class ArbitrationPart(_Part):
+    """The default policy and the limits; see `segmentation.arbitration`."""
+
+    policy: Policy
+    limits: ArbitrationLimits = Field(default_factory=ArbitrationLimits)
+
+
+class ConfidencePart(_Part):
+    """Calibrations: of the result's cells, and of each model's results, which policy `confidence` needs."""
+
+    cells: CellCalibration
+    patch: CellCalibration | None = None
+    full: CellCalibration | None = None
+
+
+class ProvenancePart(_Part):
+    """Where the weights come from: digests of dataset and parent bundle, recipe, etchline's version."""
+
+    code_version: str
+    dataset_digest: Sha256 | None = None
+    parent: Sha256 | None = None
+    recipe: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class FilePart(_Part):
+    """One file of the bundle."""
+
+    sha256: Sha256
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class BundleManifest(_Part):
+    """The whole of `bundle.json`. Its sha256 is the bundle's digest.
+
+    Attributes:
+        schema_version: of the file; "schema" there.
+        name: for people; the digest identifies.
+        networks: by role; one is enough for the policy of its name.
+        views: how images are cut.
+        prompt: how points are placed.
+        arbitration: default policy and limits.
+        confidence: calibrations.
+        trained_pitch: pitches that the networks have learnt; null where nobody knows.
+        validation: the validation report.
+        provenance: where the weights come from.
+        files: every file but `bundle.json`, by its path with slashes.
+    """
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    name: Annotated[str, Field(min_length=1)]
+    networks: Annotated[dict[Role, NetworkPart], Field(min_length=1)]
+    views: ViewsPart
+    prompt: PromptSettings
+    arbitration: ArbitrationPart
+    confidence: ConfidencePart
+    trained_pitch: PitchRange | None
+    validation: dict[str, JsonValue]
+    provenance: ProvenancePart
+    files: dict[str, FilePart]
+
+    @model_validator(mode="after")
+    def _files_are_known(self) -> "BundleManifest":
+        for path in self.files:
+            if not _ALLOWED.fullmatch(path):
+                raise ValueError(f"file {path!r} is none that a bundle may hold")
+        wanted = {GOLDEN_PATCH, GOLDEN_MASK, *(weights_path(role) for role in self.networks)}
+        missing = sorted(wanted - self.files.keys())
+        if missing:
+            raise ValueError(f"files lack {', '.join(missing)}")
+        for role in ROLES:
+            if role not in self.networks and any(path.startswith(f"{role}/") for path in self.files):
+                raise ValueError(f"files of the role {role}, but no network")
+        for part in self.networks.values():
+            if part.input_px % 32:
+                raise ValueError(f"input_px={part.input_px} is no multiple of 32")
+        return self
+
+    @model_validator(mode="after")
+    def _policy_has_its_networks(self) -> "BundleManifest":
+        policy = self.arbitration.policy
+        for role in (policy,) if policy == "full" or policy == "patch" else ROLES:
+            if role not in self.networks:
+                raise ValueError(f"policy {policy} needs a network for {role}")
+        return self
+
+
+def weights_path(role: Role) -> str:
+    """The path of a role's weights in a bundle."""
+    return f"{role}/weights.safetensors"
+
+
+def parse_manifest(text: bytes, origin: str) -> BundleManifest:
+    """A manifest from JSON.
+
+    Raises:
+        BundleError: not JSON, an unknown schema, an unknown or missing field, a value out of its range; the
+            message names `origin` and the field.
+    """
+    try:
+        return BundleManifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise BundleError(
+            f"{origin}: not a bundle of this version ({where}: {first['msg']}); "
+            "export it again, or install the etchline it was made for"
+        ) from error
+    except SettingsError as error:
+        raise BundleError(f"{origin}: {error}") from error

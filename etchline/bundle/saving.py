@@ -1,0 +1,145 @@
+"""A bundle into its folder, in one step. Needs the extra `train`."""
+
+import contextlib
+import dataclasses
+import hashlib
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import JsonValue
+
+from etchline.backends.interface import Role
+from etchline.backends.torch_engine import TorchBackend
+from etchline.bundle.golden import golden_mask
+from etchline.bundle.loading import Bundle, load_bundle
+from etchline.bundle.manifest import (
+    GOLDEN_MASK,
+    GOLDEN_PATCH,
+    MANIFEST,
+    ArbitrationPart,
+    BundleManifest,
+    ConfidencePart,
+    FilePart,
+    NetworkPart,
+    ProvenancePart,
+    ViewsPart,
+    weights_path,
+)
+from etchline.errors import BundleError, OutputError
+from etchline.images import encode_png
+from etchline.network.line_network import LineNetwork
+from etchline.network.weights import load_weights, save_weights
+from etchline.segmentation.prompting import PromptSettings
+from etchline.segmentation.scale import PitchRange
+from etchline.storage import write_bytes
+
+
+@dataclass(frozen=True)
+class BundleContents:
+    """Everything that goes into a bundle; see `manifest.BundleManifest`.
+
+    Attributes:
+        golden_patch_hw: normalised uint8, of the edge of a patch (of a full view where there is no patch
+            model); its mask is made by the saved weights and shows later that an engine works.
+    """
+
+    name: str
+    networks: Mapping[Role, LineNetwork]
+    golden_patch_hw: npt.NDArray[np.uint8]
+    arbitration: ArbitrationPart
+    confidence: ConfidencePart
+    provenance: ProvenancePart
+    views: ViewsPart = field(default_factory=ViewsPart)
+    prompt: PromptSettings = field(default_factory=PromptSettings)
+    trained_pitch: PitchRange | None = None
+    validation: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+def save_bundle(folder: Path, contents: BundleContents, dtype: torch.dtype = torch.float16) -> Bundle:
+    """The bundle that has been written to `folder`, loaded again and so verified.
+
+    It is built beside `folder` and moved there when it is complete.
+
+    Args:
+        folder: does not exist, or is empty.
+        contents: what goes in.
+        dtype: of the weights in the files.
+
+    Raises:
+        BundleError: the folder holds something, or the contents make no valid bundle.
+        OutputError: it cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BundleError(f"{folder}: holds something already; bundles never change, choose another folder")
+    with _staged(folder) as staging:
+        networks = _write_weights(staging, contents.networks, dtype)
+        backend = TorchBackend(networks)
+        mask_hw = golden_mask(backend, contents.golden_patch_hw, contents.prompt)
+        write_bytes(staging / GOLDEN_PATCH, encode_png(contents.golden_patch_hw))
+        write_bytes(staging / GOLDEN_MASK, encode_png(mask_hw))
+        manifest = _manifest(contents, _file_parts(staging))
+        write_bytes(staging / MANIFEST, manifest.model_dump_json(by_alias=True, indent=1).encode() + b"\n")
+        load_bundle(staging)
+    return load_bundle(folder)
+
+
+def _write_weights(
+    staging: Path, networks: Mapping[Role, LineNetwork], dtype: torch.dtype
+) -> dict[Role, LineNetwork]:
+    """Writes the weights; returns the networks as the files give them, rounded to `dtype`."""
+    saved: dict[Role, LineNetwork] = {}
+    for role, network in networks.items():
+        save_weights(network, staging / weights_path(role), dtype)
+        saved[role] = LineNetwork(network.size)
+        load_weights(saved[role], staging / weights_path(role))
+    return saved
+
+
+def _file_parts(staging: Path) -> dict[str, FilePart]:
+    parts = {}
+    for path in sorted(staging.rglob("*")):
+        if path.is_file():
+            data = path.read_bytes()
+            sha256 = hashlib.sha256(data).hexdigest()
+            parts[path.relative_to(staging).as_posix()] = FilePart(sha256=sha256, bytes=len(data))
+    return parts
+
+
+def _manifest(contents: BundleContents, files: dict[str, FilePart]) -> BundleManifest:
+    shared = {
+        part.name: getattr(contents, part.name)
+        for part in dataclasses.fields(contents)
+        if part.name not in ("networks", "golden_patch_hw", "validation")
+    }
+    try:
+        return BundleManifest(
+            networks={role: NetworkPart.of(network.size) for role, network in contents.networks.items()},
+            validation=dict(contents.validation),
+            files=files,
+            **shared,
+        )
+    except ValueError as error:
+        raise BundleError(f"bundle {contents.name}: {error}") from error
+
+
+@contextlib.contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder` that takes its place when the block ends without an error."""
+    staging = folder.parent / f".{folder.name}-{secrets.token_hex(8)}"
+    try:
+        staging.mkdir(parents=True)
+        yield staging
+        # On POSIX an empty folder gives way to the new one in the same step.
+        staging.replace(folder)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be written ({error.strerror or error}); choose another folder"
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

@@ -1,0 +1,180 @@
+"""A bundle as what `segment` needs: its networks, run by a backend, with the user's choices."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from etchline.backends.interface import (
+    Backend,
+    Float32Array,
+    Inference,
+    Int32Array,
+    Role,
+    Uint8Array,
+)
+from etchline.bundle.loading import Bundle, load_bundle
+from etchline.errors import BundleError, MissingPackageError, SettingsError
+from etchline.segmentation.arbitration import POLICIES, REFERENCE_PX, Policy
+from etchline.segmentation.files import SegmentBundle
+from etchline.segmentation.multiscale import NetworkSegmenter, NetworkSettings
+from etchline.segmentation.segmenter import SegmentSettings
+
+BackendName = Literal["auto", "torch"]
+
+
+@dataclass(frozen=True)
+class NetworkChoice:
+    """What the user chose.
+
+    Attributes:
+        policy: `None` is the bundle's own.
+        scale: a factor; `None` is "auto".
+        backend: "auto" takes what is installed.
+    """
+
+    policy: Policy | None = None
+    scale: float | None = None
+    backend: BackendName = "auto"
+
+
+def parse_policy(text: str | None) -> Policy | None:
+    """The policy of that name; `None` stays.
+
+    Raises:
+        SettingsError: there is no such policy.
+    """
+    if text is None:
+        return None
+    for policy in POLICIES:
+        if text == policy:
+            return policy
+    raise SettingsError(f"--policy {text}: choose one of {', '.join(POLICIES)}")
+
+
+def parse_scale(text: str) -> float | None:
+    """The factor, or `None` for "auto".
+
+    Raises:
+        SettingsError: neither a number above 0 nor "auto".
+    """
+    if text == "auto":
+        return None
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor < float("inf"):
+        raise SettingsError(f"--scale {text}: must be a factor above 0, or auto")
+    return factor
+
+
+def parse_backend(text: str) -> BackendName:
+    """The backend of that name.
+
+    Raises:
+        SettingsError: this version has none of that name.
+    """
+    for name in get_args(BackendName):
+        if text == name:
+            return text  # type: ignore[return-value]
+    raise SettingsError(f"--backend {text}: not known to this version; choose auto or torch")
+
+
+def network_bundle(bundle: Bundle, choice: NetworkChoice) -> SegmentBundle:
+    """What `segment` needs to apply a bundle.
+
+    Raises:
+        SettingsError: the bundle lacks a network or a calibration that the policy needs.
+        MissingPackageError: the backend's packages are not installed.
+    """
+    manifest = bundle.manifest
+    settings = NetworkSettings(
+        policy=choice.policy or manifest.arbitration.policy,
+        limits=manifest.arbitration.limits,
+        min_overlap=manifest.views.min_overlap,
+        full_view_px=manifest.views.full_view_px,
+        prompt=manifest.prompt,
+        trained_pitch=manifest.trained_pitch,
+        scale=choice.scale,
+        patch_calibration=manifest.confidence.patch,
+        full_calibration=manifest.confidence.full,
+    )
+    for role in settings.roles:
+        if role not in manifest.networks:
+            raise SettingsError(f"policy {settings.policy}: {bundle.folder} has no network for {role}")
+    backend = LazyBackend(bundle.folder, bundle.digest)
+    patch_px = patch_edge(bundle)
+    share = (patch_px / REFERENCE_PX) ** 2
+    cells = SegmentSettings(
+        patch_px=patch_px,
+        min_overlap=manifest.views.min_overlap,
+        speckles_per_patch=max(1, round(manifest.arbitration.limits.patch_speckles * share)),
+    )
+    segmenter = NetworkSegmenter(backend, settings)
+    return SegmentBundle(manifest.name, bundle.digest, segmenter, manifest.confidence.cells, cells)
+
+
+def patch_edge(bundle: Bundle) -> int:
+    """The edge of a patch in native pixels; that of the full model where it is alone."""
+    networks = bundle.manifest.networks
+    return networks["patch" if "patch" in networks else "full"].size.patch_px
+
+
+class LazyBackend:
+    """A `Backend` that loads its networks when they are first needed, once in each process.
+
+    So it can be sent to worker processes without its weights.
+
+    Args:
+        folder: of the bundle.
+        digest: what the bundle must have when it is loaded.
+    """
+
+    def __init__(self, folder: Path, digest: str) -> None:
+        self._folder = folder
+        self._digest = digest
+
+    @property
+    def name(self) -> str:
+        """See `Backend.name`."""
+        return self._engine.name
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """See `Backend.roles`."""
+        return self._engine.roles
+
+    def view_px(self, role: Role) -> int:
+        """See `Backend.view_px`."""
+        return self._engine.view_px(role)
+
+    def infer(
+        self, role: Role, images_bhw: Uint8Array, points_xy: Float32Array, labels: Int32Array
+    ) -> Inference:
+        """See `Backend.infer`."""
+        return self._engine.infer(role, images_bhw, points_xy, labels)
+
+    @property
+    def _engine(self) -> Backend:
+        return open_engine(self._folder, self._digest)
+
+
+@functools.lru_cache(maxsize=1)
+def open_engine(folder: Path, digest: str) -> Backend:
+    """The engine over the bundle in a folder; the last one is kept.
+
+    Raises:
+        BundleError: the bundle cannot be used, or is not the one of this digest any more.
+        MissingPackageError: torch is not installed.
+    """
+    bundle = load_bundle(folder)
+    if bundle.digest != digest:
+        raise BundleError(f"{folder}: the bundle has changed since the run began; run again")
+    try:
+        from etchline.bundle.torch_networks import torch_backend
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            f"backend torch: {error.name} is not installed; pip install 'etchline[train]'"
+        ) from error
+    return torch_backend(bundle)

@@ -1,0 +1,21 @@
+"""The networks of a bundle in torch. Needs the extra `train`."""
+
+from etchline.backends.interface import Role
+from etchline.backends.torch_engine import TorchBackend, TorchSettings
+from etchline.bundle.loading import Bundle
+from etchline.bundle.manifest import weights_path
+from etchline.network.line_network import LineNetwork
+from etchline.network.weights import load_weights
+
+
+def torch_backend(bundle: Bundle, settings: TorchSettings | None = None) -> TorchBackend:
+    """The engine over a verified bundle's weights.
+
+    Raises:
+        WeightsError: a weights file is not the weights of the network that the manifest describes.
+    """
+    networks: dict[Role, LineNetwork] = {}
+    for role, part in bundle.manifest.networks.items():
+        networks[role] = LineNetwork(part.size)
+        load_weights(networks[role], bundle.path(weights_path(role)))
+    return TorchBackend(networks, settings)

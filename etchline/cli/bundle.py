@@ -1,0 +1,89 @@
+"""`etchline bundle`: show and verify bundles."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from etchline.cli.frame import DebugOption, JsonOption, exit_codes, print_json, stdout
+
+if TYPE_CHECKING:
+    from etchline.bundle import Bundle
+
+app = typer.Typer(
+    help="Show and verify bundles.",
+    epilog="Example: etchline bundle verify bundles/nano",
+    no_args_is_help=True,
+)
+
+BundleArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder with a bundle.json.")]
+
+
+@app.command("show", epilog="Example: etchline bundle show bundles/nano --json")
+def show(bundle: BundleArgument, json_output: JsonOption = False, debug: DebugOption = False) -> None:
+    """Say what a bundle holds and how its networks are used; every file is verified first."""
+    with exit_codes(debug):
+        from etchline.bundle import load_bundle
+
+        loaded = load_bundle(bundle)
+        if json_output:
+            print_json({"digest": loaded.digest, **loaded.manifest.model_dump(mode="json", by_alias=True)})
+            return
+        for name, value in _rows(loaded):
+            stdout().print(f"{name:14} {value}", markup=False)
+
+
+@app.command("verify", epilog="Example: etchline bundle verify bundles/nano")
+def verify(
+    bundle: BundleArgument,
+    files_only: Annotated[
+        bool, typer.Option("--files-only", help="Do not run the golden patch; needs no torch.")
+    ] = False,
+    json_output: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Check every file of a bundle, and that its networks still segment the golden patch alike.
+
+    Exit code 2 where a file is altered, truncated, missing or surplus, or the golden patch differs.
+    """
+    with exit_codes(debug):
+        from etchline.bundle import load_bundle
+
+        loaded = load_bundle(bundle)
+        iou = None if files_only else _golden(loaded)
+        found: dict[str, Any] = {
+            "digest": loaded.digest,
+            "files": len(loaded.manifest.files),
+            "golden_iou": iou,
+        }
+        if json_output:
+            print_json(found)
+            return
+        golden = "golden patch not run" if iou is None else f"golden patch IoU {iou:.4f}"
+        stdout().print(f"{bundle}: {found['files']} files as they should be, {golden}", markup=False)
+
+
+def _golden(loaded: "Bundle") -> float:
+    from etchline.bundle.golden import check_golden
+    from etchline.bundle.segmenting import open_engine
+
+    return check_golden(loaded, open_engine(loaded.folder, loaded.digest))
+
+
+def _rows(loaded: "Bundle") -> list[tuple[str, str]]:
+    manifest = loaded.manifest
+    networks = ", ".join(
+        f"{role}: {part.name}, input {part.input_px} px" for role, part in manifest.networks.items()
+    )
+    pitch = manifest.trained_pitch
+    size = sum(part.bytes for part in manifest.files.values())
+    return [
+        ("name", manifest.name),
+        ("digest", loaded.digest),
+        ("networks", networks),
+        ("policy", manifest.arbitration.policy),
+        ("trained pitch", f"{pitch.low_px:g} to {pitch.high_px:g} px" if pitch else "not known"),
+        ("parent", manifest.provenance.parent or "none"),
+        ("made by", f"etchline {manifest.provenance.code_version}"),
+        ("files", f"{len(manifest.files)}, {size / 1e6:.1f} MB"),
+    ]
