@@ -115,6 +115,8 @@ def _open(
                     f"--{option} {value}: the classical segmenter has none; give a --bundle DIR"
                 )
         return classical_bundle(), None
+    if "://" in name:
+        raise SettingsError(f"--bundle {name}: not known to this version; give a folder, or classical")
     from etchline.bundle import load_bundle
     from etchline.bundle.segmenting import (
         NetworkChoice,

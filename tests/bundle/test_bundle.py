@@ -194,7 +194,7 @@ def test_a_linked_folder_is_refused(folder, tmp_path):
 def test_a_linked_manifest_is_refused(folder, tmp_path):
     (folder / "bundle.json").rename(tmp_path / "bundle.json")
     (folder / "bundle.json").symlink_to(tmp_path / "bundle.json")
-    with pytest.raises(BundleError, match="bundle.json: not an ordinary file"):
+    with pytest.raises(BundleError, match=r"bundle\.json: not an ordinary file"):
         load_bundle(folder)
 
 
@@ -254,7 +254,7 @@ def test_a_manifest_that_cannot_be_used(folder, change, message):
 @pytest.mark.parametrize("text", ["", "no json", "[]", "null", "{}"])
 def test_no_manifest_at_all(folder, text):
     (folder / "bundle.json").write_text(text)
-    with pytest.raises(BundleError, match="bundle.json: not a bundle of this version"):
+    with pytest.raises(BundleError, match=r"bundle\.json: not a bundle of this version"):
         load_bundle(folder)
 
 
@@ -277,7 +277,7 @@ def test_a_pickle_under_another_name_is_refused(folder):
     (folder / FILES[0]).write_bytes(data)
     part = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     edit(folder, lambda m: m["files"].update({FILES[0]: part}))
-    with pytest.raises(WeightsError, match="weights.safetensors: no readable safetensors"):
+    with pytest.raises(WeightsError, match=r"weights\.safetensors: no readable safetensors"):
         torch_backend(load_bundle(folder))
 
 
@@ -320,7 +320,7 @@ def test_the_golden_patch_tells_a_wrong_engine(folder):
             return found._replace(probability_bhw=255 - found.probability_bhw)
 
     wrong = Contrary(contents().networks)
-    with pytest.raises(BundleError, match="gives the golden patch an IoU of 0.0000, below 0.99"):
+    with pytest.raises(BundleError, match=r"gives the golden patch an IoU of 0\.0000, below 0\.99"):
         check_golden(bundle, wrong)
 
 
@@ -360,7 +360,7 @@ def test_what_segment_gets(folder):
 def test_a_policy_without_network_or_calibration(tmp_path):
     alone = contents(networks={"patch": LineNetwork(SMALL)}, arbitration=ArbitrationPart(policy="patch"))
     bundle = save_bundle(tmp_path / "b", alone)
-    with pytest.raises(SettingsError, match="policy paper: .* has no network for full"):
+    with pytest.raises(SettingsError, match=r"policy paper: .* has no network for full"):
         network_bundle(bundle, NetworkChoice(policy="paper"))
     with pytest.raises(SettingsError, match="policy confidence: the bundle holds no calibration"):
         network_bundle(bundle, NetworkChoice(policy="confidence"))

@@ -88,7 +88,26 @@ def test_bad_images_are_reported_after_the_good_ones(etchline, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--bundle", "s3://b/x"), "--bundle s3://b/x: not known to this version; choose classical"),
+        (
+            ("--bundle", "s3://b/x"),
+            "--bundle s3://b/x: not known to this version; give a folder, or classical",
+        ),
+        (
+            ("--bundle", "none"),
+            "none: no readable bundle (bundle.json: No such file or directory); give its folder",
+        ),
+        (("--policy", "paper"), "--policy paper: the classical segmenter has none; give a --bundle DIR"),
+        (("--scale", "auto"), "--scale auto: the classical segmenter has none; give a --bundle DIR"),
+        (("--backend", "torch"), "--backend torch: the classical segmenter has none; give a --bundle DIR"),
+        (
+            ("--bundle", "in", "--policy", "best"),
+            "--policy best: choose one of full, patch, paper, guarded, confidence",
+        ),
+        (("--bundle", "in", "--scale", "0"), "--scale 0: must be a factor above 0, or auto"),
+        (
+            ("--bundle", "in", "--backend", "tpu"),
+            "--backend tpu: not known to this version; choose auto or torch",
+        ),
         (("--contours", "svg"), "--contours svg: unknown; choose from geojson,gds,oas"),
         (("--pixel-size-nm", "0"), "--pixel-size-nm 0.0: must be a finite length above 0"),
         (("--pixel-size-nm", "nan"), "--pixel-size-nm nan: must be a finite length above 0"),
