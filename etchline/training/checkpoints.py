@@ -114,11 +114,13 @@ def save_state(
         states = torch.cuda.get_rng_state_all()
         tensors |= {f"{_RNG}cuda.{index}": state for index, state in enumerate(states)}
     with atomic_path(folder / STATE) as temporary:
+        mode = temporary.stat().st_mode
         safetensors.torch.save_file(
             {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
             temporary,
             metadata={"progress": progress.model_dump_json()},
         )
+        temporary.chmod(mode)  # safetensors makes its files private
 
 
 def load_state(folder: Path, network: LineNetwork, optimiser: torch.optim.Optimizer) -> Progress:

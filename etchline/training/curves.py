@@ -51,8 +51,8 @@ def _panel(top: int, label: str, last: int, lines: list[tuple[str, str, Points]]
         path = " ".join(f"{_x(e, last):.1f},{bottom - _PANEL * v / highest:.1f}" for e, v in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         for place in path.split(" "):
-            x, y = place.split(",")
-            parts.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>')
+            across, down = place.split(",")
+            parts.append(f'<circle cx="{across}" cy="{down}" r="3" fill="{colour}"/>')
         parts.append(_text(right + 10, top + 14 + 18 * number, name, colour=colour))
     return parts
 

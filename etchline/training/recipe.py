@@ -190,12 +190,15 @@ class ComputeSettings(_Settings):
     Attributes:
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         dtype: of the network's forward pass; weights and losses are float32.
+        cpu_threads: threads of torch's CPU operations; on a busy machine two were up to 150 times slower than
+            one.
         loader_processes: processes that prepare samples; 0: the training process itself.
         checkpoint_steps: steps between two checkpoints, besides one at each epoch's end.
     """
 
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")
     dtype: Literal["float32", "bfloat16"] = "float32"
+    cpu_threads: Count = 1
     loader_processes: int = Field(default=0, ge=0, le=256)
     checkpoint_steps: Count = 500
 

@@ -1,6 +1,6 @@
 """What a network is worth: ESD on whole images, put together from its views as inference does it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,7 +92,7 @@ def _answers(backend: Backend, role: Role, levels: FieldLevels, row: list[Patch]
     return answers
 
 
-def judge(predict: PredictImage, images: Sequence[PreparedImage], settings: EsdSettings) -> Verdict:
+def judge(predict: PredictImage, images: Iterable[PreparedImage], settings: EsdSettings) -> Verdict:
     """The verdict on all images together.
 
     Args:
@@ -113,7 +113,7 @@ def judge(predict: PredictImage, images: Sequence[PreparedImage], settings: EsdS
         verdict += Verdict(result.counts, result.pixels)
     if not verdict.counts.lines:
         raise DatasetError(
-            f"validation: no line in {len(images)} images of split val counts at border {settings.border_px} "
-            "px; give the dataset validation images with lines"
+            f"validation: no line in the images of split val counts at border {settings.border_px} px; give "
+            "the dataset validation images with lines, or set validation.border_px"
         )
     return verdict

@@ -1,0 +1,132 @@
+"""`etchline train`: SAM2 networks that learn lines from annotated images."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import typer
+
+from etchline.cli.frame import DebugOption, JsonOption, exit_codes, print_json, progress, stderr, stdout
+
+if TYPE_CHECKING:
+    from etchline.training.checkpoints import EpochRecord
+    from etchline.training.recipe import Recipe
+    from etchline.training.runs import RunResult
+
+EXAMPLE = "Example: etchline train data/lab runs/lab --recipe recipes/nano.yaml"
+
+T = TypeVar("T")
+
+
+def train(
+    dataset: Annotated[
+        Path, typer.Argument(help="Folder with dataset.json; learns from train, judged by val.")
+    ],
+    out_dir: Annotated[Path, typer.Argument(help="Gets a run folder for each model: patch, full, single.")],
+    model: Annotated[
+        Literal["both", "patch", "full", "single"],
+        typer.Option(help="The patch model, the full model (from the patch model), both, or one for both."),
+    ] = "both",
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE.yaml", help="Default: the nano network from random weights.")
+    ] = None,
+    size: Annotated[
+        Literal["nano", "tiny", "small", "base_plus", "large"] | None,
+        typer.Option(help="Size of the network, instead of the recipe's."),
+    ] = None,
+    init: Annotated[
+        str,
+        typer.Option(
+            metavar="random|CKPT|BUNDLE", help="First weights: a SAM2.1 checkpoint, a bundle, a run."
+        ),
+    ] = "random",
+    parts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PART,...",
+            help="What learns: image_encoder, prompt_encoder, mask_decoder; the rest stays.",
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the runs in OUT_DIR.")] = False,
+    json_output: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train networks on a dataset; the epoch with the lowest validation ESD is kept.
+
+    An interrupted or killed run goes on with --resume and ends with the same weights.
+    """
+    with exit_codes(debug):
+        _need_packages()
+        from etchline.datasets import load_dataset
+        from etchline.training import runs
+
+        request = runs.TrainRequest(
+            dataset=load_dataset(dataset),
+            out_dir=out_dir,
+            recipe=_recipe(recipe, size, parts),
+            model=model,
+            init=init,
+            resume=resume,
+        )
+        results = runs.train(request, _Terminal())
+        if json_output:
+            print_json({"runs": [_as_json(result) for result in results]})
+        else:
+            for result in results:
+                stdout().print(_summary(result), markup=False)
+
+
+def _need_packages() -> None:
+    """Refuses to start without the frameworks.
+
+    Raises:
+        MissingPackageError: torch, sam2 or safetensors is not installed.
+    """
+    from importlib.util import find_spec
+
+    from etchline.errors import MissingPackageError
+
+    missing = [name for name in ("torch", "sam2", "safetensors") if find_spec(name) is None]
+    if missing:
+        raise MissingPackageError(f"training needs {', '.join(missing)}: pip install 'etchline[train]'")
+
+
+def _recipe(path: Path | None, size: str | None, parts: str | None) -> "Recipe":
+    from etchline.network.parts import parse_parts
+    from etchline.training.recipe import Recipe, load_recipe
+
+    recipe = load_recipe(path) if path is not None else Recipe()
+    return recipe.changed("network", size=size, parts=parse_parts(parts) if parts is not None else None)
+
+
+class _Terminal:
+    """Progress bars, and a line for each epoch, on stderr; a `Watcher`."""
+
+    def steps(self, label: str, items: Iterable[T], total: int) -> Iterable[T]:
+        return progress(label, items, total)
+
+    def epoch(self, role: str, record: "EpochRecord", epochs: int) -> None:
+        betti = "" if record.betti_loss is None else f", Betti {record.betti_loss:.3f}"
+        stderr().print(
+            f"{role} epoch {record.epoch}/{epochs}: loss {record.pixel_loss:.3f}{betti}, "
+            f"validation ESD {100 * record.esd_rate:.2f} % ({record.opens} open, {record.shorts} short, "
+            f"{record.false_positives} false, {record.false_negatives} missed of {record.lines}), "
+            f"Dice {record.dice:.3f}, {record.images_per_s:.1f} images/s{', best' if record.best else ''}",
+            markup=False,
+        )
+
+
+def _as_json(result: "RunResult") -> dict[str, Any]:
+    return {
+        "role": result.role,
+        "folder": str(result.folder),
+        "best": result.best.model_dump(),
+        "parameters": {"trainable": result.trainable, "total": result.total},
+    }
+
+
+def _summary(result: "RunResult") -> str:
+    return (
+        f"{result.role}: validation ESD {100 * result.best.esd_rate:.2f} % in epoch {result.best.epoch}; "
+        f"{result.trainable:,} of {result.total:,} parameters trained; {result.folder}"
+    )

@@ -1,0 +1,204 @@
+"""One training run: epochs of two stages, each judged on whole images, resumable at any moment.
+
+The weights depend on recipe, data and first weights alone: a run that was killed and resumed ends with the
+same weights as one that was not (on a CPU with the same number of threads; GPU kernels may round differently
+from run to run).
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from etchline.backends.interface import Role as BackendRole
+from etchline.backends.torch_engine import TorchBackend, TorchSettings
+from etchline.errors import TrainingError
+from etchline.evaluation import EsdSettings
+from etchline.network.line_network import LineNetwork
+from etchline.network.weights import load_weights, save_weights
+from etchline.training.batches import Batches
+from etchline.training.checkpoints import EpochRecord, Progress, load_state, save_state
+from etchline.training.recipe import Recipe
+from etchline.training.run_folder import RunFolder
+from etchline.training.sampling import PreparedImage, Role, SampleSource
+from etchline.training.stages import Learner, clear_memory_errors, learning_rate, stage_of
+from etchline.training.validation import Verdict, judge, predictor
+
+T = TypeVar("T")
+
+
+class Watcher(Protocol):
+    """Whoever looks on."""
+
+    def steps(self, label: str, items: Iterable[T], total: int) -> Iterable[T]:
+        """Yields each of the `total` items of some work, and shows how far it is."""
+        ...
+
+    def epoch(self, role: Role, record: EpochRecord, epochs: int) -> None:
+        """An epoch of `epochs` is done."""
+        ...
+
+
+class Unwatched:
+    """Nobody looks on."""
+
+    def steps(self, label: str, items: Iterable[T], total: int) -> Iterable[T]:
+        """Each of the items."""
+        return items
+
+    def epoch(self, role: Role, record: EpochRecord, epochs: int) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
+class RunImages:
+    """What a run learns from and is judged by.
+
+    Attributes:
+        train: training images.
+        val: validation images.
+    """
+
+    train: Sequence[PreparedImage]
+    val: Sequence[PreparedImage]
+
+
+class Trainer:
+    """One run of one role.
+
+    Args:
+        network: with its first weights, on the device, its parts frozen as wanted.
+        images: see `RunImages`.
+        role: what the network sees.
+        recipe: see `Recipe`.
+        folder: an opened run folder.
+        watcher: who is told.
+
+    Raises:
+        DatasetError: there are no training images.
+    """
+
+    def __init__(
+        self,
+        network: LineNetwork,
+        images: RunImages,
+        role: Role,
+        recipe: Recipe,
+        folder: RunFolder,
+        watcher: Watcher,
+    ) -> None:
+        self._network, self._images, self._role = network, images, role
+        self._recipe, self._folder, self._watcher = recipe, folder, watcher
+        self._device = network.no_mem_embed.device
+        source = SampleSource(images.train, role, network.size.input_px, recipe)
+        self._batches = Batches(
+            source,
+            recipe.sampling.batch_images,
+            recipe.compute.loader_processes,
+            pinned=self._device.type == "cuda",
+        )
+        self._learner = Learner(network, recipe, self._device)
+
+    def run(self) -> Progress:
+        """Trains to the end, from the last checkpoint where there is one; the best weights lie in the folder.
+
+        Raises:
+            TrainingError: a loss is not a number, the memory is not enough, or all masks are black or white.
+            DatasetError: no line of the validation images counts.
+            WeightsError: the checkpoint is damaged.
+            OutputError: the folder cannot be written.
+        """
+        progress = Progress()
+        if self._folder.has_state:
+            progress = load_state(self._folder.path, self._network, self._learner.optimiser)
+        self._stop_if_dead(progress)
+        with clear_memory_errors(self._recipe):
+            while progress.epoch < self._recipe.epochs:
+                self._epoch(progress)
+        self._folder.update(progress, "finished")
+        return progress
+
+    def _epoch(self, progress: Progress) -> None:
+        if progress.epoch == self._recipe.optimiser.pixel_epochs and progress.step == 0:
+            load_weights(self._network, self._folder.weights)
+            self._learner.restart()
+        self._learn(progress)
+        record = self._record(progress, self.validate())
+        if record.best:
+            save_weights(self._network, self._folder.weights)
+        progress.next_epoch(record)
+        self._folder.update(progress, "running")
+        save_state(self._folder.path, self._network, self._learner.optimiser, progress)
+        self._watcher.epoch(self._role, record, self._recipe.epochs)
+        self._stop_if_dead(progress)
+
+    def _learn(self, progress: Progress) -> None:
+        self._network.train()
+        stage, steps = stage_of(progress.epoch, self._recipe.optimiser), self._batches.steps
+        batches = self._batches.epoch(progress.epoch, progress.step)
+        label = f"{self._role} epoch {progress.epoch + 1}/{self._recipe.epochs}"
+        started = time.perf_counter()
+        for batch in self._watcher.steps(label, batches, steps - progress.step):
+            rate = learning_rate(self._recipe.optimiser, progress.epoch, progress.step, steps)
+            pixel, betti = self._learner.step(batch, stage, rate)
+            progress.step += 1
+            progress.images += len(batch.image)
+            progress.pixel_loss_sum += pixel * len(batch.image)
+            progress.betti_loss_sum += betti * len(batch.image)
+            now = time.perf_counter()
+            progress.seconds, started = progress.seconds + now - started, now
+            if progress.step % self._recipe.compute.checkpoint_steps == 0 and progress.step < steps:
+                save_state(self._folder.path, self._network, self._learner.optimiser, progress)
+
+    def validate(self) -> Verdict:
+        """The verdict on the validation images; of `single`, on patches and full views together."""
+        roles: tuple[BackendRole, ...] = ("patch", "full") if self._role == "single" else (self._role,)
+        settings = EsdSettings(self._recipe.validation.border_px, self._recipe.validation.min_area_px)
+        backend = TorchBackend(
+            dict.fromkeys(roles, self._network),
+            TorchSettings(
+                device=str(self._device),
+                precision=self._recipe.compute.dtype,
+                max_batch=self._recipe.sampling.batch_images,
+            ),
+        )
+        verdicts = []
+        for role in roles:
+            images = self._watcher.steps(f"{role} validation", self._images.val, len(self._images.val))
+            verdicts.append(judge(predictor(backend, role, self._recipe), images, settings))
+        return verdicts[0] if len(verdicts) == 1 else verdicts[0] + verdicts[1]
+
+    def _record(self, progress: Progress, verdict: Verdict) -> EpochRecord:
+        settings, best = self._recipe.optimiser, progress.best
+        stage, dice = stage_of(progress.epoch, settings), verdict.pixels.dice or 0.0
+        progress.dead_epochs = progress.dead_epochs + 1 if verdict.dead else 0
+        counts = verdict.counts
+        return EpochRecord(
+            epoch=progress.epoch + 1,
+            stage=stage,
+            pixel_loss=progress.pixel_loss_sum / progress.images,
+            betti_loss=progress.betti_loss_sum / progress.images if stage == "betti" else None,
+            learning_rate=learning_rate(settings, progress.epoch, progress.step - 1, self._batches.steps),
+            images_per_s=progress.images / progress.seconds,
+            esd_rate=verdict.esd_rate,
+            opens=counts.opens,
+            shorts=counts.shorts,
+            false_positives=counts.false_positives,
+            false_negatives=counts.false_negatives,
+            lines=counts.lines,
+            dice=dice,
+            best=best is None or (verdict.esd_rate, -dice) < (best.esd_rate, -best.dice),
+        )
+
+    def _stop_if_dead(self, progress: Progress) -> None:
+        if progress.dead_epochs < self._recipe.validation.dead_after_epochs:
+            return
+        self._folder.update(progress, "stopped: dead masks")
+        record = progress.records[-1]
+        colour = "white" if record.false_negatives < record.lines else "black"
+        raise TrainingError(
+            f"{self._folder.path}: after epoch {record.epoch} all validation masks are {colour}; the network "
+            f"learnt nothing at learning rate {record.learning_rate:.3g}; change "
+            f"optimiser.{record.stage}_learning_rate, loss.iou_weight or seed, or allow more with "
+            "validation.dead_after_epochs"
+        )
