@@ -20,10 +20,13 @@ Uint8Array = npt.NDArray[np.uint8]
 
 _SQUARE = cv2.getStructuringElement(cv2.MORPH_RECT, (3, 3))
 _WHITE = 255
-# What a disc fills of the square around it is 0.785; a straight piece of line is longer than wide.
+# Of the judged pixels: a few bright scratches do not raise the threshold.
+_TOP_PERCENT = 99.0
+# A disc fills 0.785 of the box around it, and so do two or three in a row; a straight piece of line fills it.
 _DISC_FILL = (0.6, 0.95)
-_DISC_STRETCH = 1.4
-_LEAST_DISC_PX = 4
+_DISC_STRETCH = 3.3
+_LEAST_DISC_PX = 3
+_RIM = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
 NO_POINT = -1
 LINE_POINT = 1
 
@@ -85,11 +88,11 @@ def bright_area(view_hw: Uint8Array, settings: PromptSettings) -> npt.NDArray[np
     if view_hw.size == 0 or int(view_hw.max()) < settings.least_level:
         return np.zeros(view_hw.shape, np.bool_)
     smooth_hw = cv2.GaussianBlur(view_hw, (0, 0), settings.sigma_px) if settings.sigma_px else view_hw
-    top = int(smooth_hw.max())
-    middle = int(threshold_otsu(smooth_hw)) if int(smooth_hw.min()) < top else top - 1
-    threshold = max(middle + settings.aggressiveness * (top - middle), settings.least_level - 1)
-    bright_hw = (smooth_hw > threshold).astype(np.uint8)
-    bright_hw = _large(_without_discs(bright_hw, view_hw), settings.min_area_px)
+    smooth_hw = np.asarray(smooth_hw, np.uint8)
+    judged_hw = ~_discs(view_hw)
+    bright_hw = _brightest(smooth_hw, judged_hw, settings)
+    if not bright_hw.any():  # the view holds nothing but discs: better a via than no point
+        bright_hw = _brightest(smooth_hw, np.ones_like(judged_hw), settings)
     closed_hw = cv2.morphologyEx(bright_hw, cv2.MORPH_CLOSE, _SQUARE)
     opened_hw = cv2.morphologyEx(closed_hw, cv2.MORPH_OPEN, _SQUARE)
     # Lines of one or two pixels do not survive an opening; where nothing else is there, they are meant.
@@ -105,7 +108,10 @@ def place_prompt(view_hw: Uint8Array, place: tuple[int, int, int], settings: Pro
             not depend on the order in which views are taken.
         settings: see `PromptSettings`.
     """
-    rows, columns = np.nonzero(bright_area(view_hw, settings))
+    bright_hw = bright_area(view_hw, settings)
+    # Not on the rim, if there is an inside: the true edge may lie a pixel further in.
+    inner_hw = cv2.erode(bright_hw.astype(np.uint8), _SQUARE) > 0 if bright_hw.any() else bright_hw
+    rows, columns = np.nonzero(inner_hw if inner_hw.any() else bright_hw)
     if rows.size == 0:
         return Prompt(np.zeros((1, 2), np.float32), np.array([NO_POINT], np.int32))
     chosen = np.random.default_rng((settings.seed, *place)).integers(rows.size, size=settings.points)
@@ -122,8 +128,21 @@ def _large(mask_hw: Uint8Array, min_area_px: int) -> Uint8Array:
     return kept_hw
 
 
-def _without_discs(bright_hw: Uint8Array, view_hw: Uint8Array) -> Uint8Array:
-    """The bright area without saturated discs; all of it where it consists of nothing else."""
+def _brightest(
+    smooth_hw: Uint8Array, judged_hw: npt.NDArray[np.bool_], settings: PromptSettings
+) -> Uint8Array:
+    """Large areas of judged pixels above the threshold, which comes from these pixels alone, as 0 or 1."""
+    levels = smooth_hw[judged_hw]
+    if levels.size == 0:
+        return np.zeros(smooth_hw.shape, np.uint8)
+    top = float(np.percentile(levels, _TOP_PERCENT))
+    middle = float(threshold_otsu(levels)) if levels.min() < levels.max() else top - 1
+    threshold = max(middle + settings.aggressiveness * max(top - middle, 0), settings.least_level - 1)
+    return _large(((smooth_hw > threshold) & judged_hw).astype(np.uint8), settings.min_area_px)
+
+
+def _discs(view_hw: Uint8Array) -> npt.NDArray[np.bool_]:
+    """Saturated discs, also two or three in a row, with their blurred rims."""
     white_hw = (view_hw == _WHITE).astype(np.uint8)
     _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(white_hw, connectivity=4)
     _, _, width, height, area = stats.T
@@ -133,7 +152,5 @@ def _without_discs(bright_hw: Uint8Array, view_hw: Uint8Array) -> Uint8Array:
     disc &= (fill >= _DISC_FILL[0]) & (fill <= _DISC_FILL[1])
     disc[0] = False
     if not disc.any():
-        return bright_hw
-    discs_hw = cv2.dilate(disc.astype(np.uint8)[labels_hw], _SQUARE)  # and the blurred rim
-    rest_hw: Uint8Array = bright_hw & (1 - discs_hw)
-    return rest_hw if rest_hw.any() else bright_hw
+        return np.zeros(view_hw.shape, np.bool_)
+    return np.asarray(cv2.dilate(disc.astype(np.uint8)[labels_hw], _RIM) > 0)

@@ -1,3 +1,5 @@
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -5,7 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etchline.errors import SettingsError
+from etchline.images import read_image, read_mask
+from etchline.segmentation.normalise import normalise
 from etchline.segmentation.prompting import PromptSettings, bright_area, place_prompt
+from etchline.segmentation.tiling import tile
 
 DEFAULT = PromptSettings()
 
@@ -96,6 +101,23 @@ def test_the_place_is_the_seed():
     assert len(set(first.values())) == len(places)
     other = place_prompt(view, (0, 0, 0), PromptSettings(seed=1)).points_xy.tobytes()
     assert other != first[0, 0, 0]
+
+
+@pytest.mark.real_data
+def test_a_real_tile(real_data):
+    """All points of all patches lie on metal, and none on a via."""
+    folder = real_data / "hy5syn-tiles"
+    image = normalise(read_image(folder / "tile0_sem.png").pixels_hw)
+    metal = read_mask(folder / "tile0_lines.png") > 0
+    for patch in itertools.chain(*tile(*image.shape, 128)):
+        x0, y0, x1, y1 = patch.box_xyxy
+        view = np.ascontiguousarray(image[y0:y1, x0:x1])
+        prompt = place_prompt(view, (1, patch.row, patch.column), DEFAULT)
+        x, y = prompt.points_xy.astype(int).T
+        assert prompt.labels.tolist() == [1] * 5
+        assert metal[y0:y1, x0:x1][y, x].all()
+        smooth = cv2.GaussianBlur(view, (0, 0), 2.0)
+        assert (smooth[y, x] < 255).all()
 
 
 @settings(max_examples=30, deadline=None)
