@@ -1,12 +1,14 @@
 """A run's curves as one SVG: losses above, validation ESD below, over epochs."""
 
+import math
 from collections.abc import Sequence
 from html import escape
 
 from etchline.training.checkpoints import EpochRecord
 
-_WIDTH, _PANEL, _LEFT, _RIGHT, _TOP, _GAP = 640, 170, 60, 150, 34, 46
+_WIDTH, _PANEL, _LEFT, _RIGHT, _TOP, _GAP = 640, 170, 60, 90, 48, 52
 _BLUE, _ORANGE, _GREY, _INK = "#0072b2", "#d55e00", "#d9d9d9", "#333333"
+_TICKS = 4
 
 Points = list[tuple[float, float]]
 
@@ -38,14 +40,15 @@ def curves_svg(records: Sequence[EpochRecord], title: str) -> str:
 
 
 def _panel(top: int, label: str, last: int, lines: list[tuple[str, str, Points]]) -> list[str]:
-    highest = max((value for _, _, points in lines for _, value in points), default=0.0) or 1.0
+    step = _step(max((value for _, _, points in lines for _, value in points), default=0.0) or 1.0)
+    highest = step * _TICKS
     right, bottom = _WIDTH - _RIGHT, top + _PANEL
     parts = [_text(_LEFT, top - 6, label)]
-    for tick in range(5):
-        y = bottom - _PANEL * tick / 4
+    for tick in range(_TICKS + 1):
+        y = bottom - _PANEL * tick / _TICKS
         parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{y:g}" y2="{y:g}" stroke="{_GREY}"/>')
-        parts.append(_text(_LEFT - 6, y + 4, f"{highest * tick / 4:.3g}", anchor="end"))
-    for epoch in sorted({1, last // 2 or 1, last}):
+        parts.append(_text(_LEFT - 6, y + 4, f"{step * tick:g}", anchor="end"))
+    for epoch in sorted({1, (last + 1) // 2, last}):
         parts.append(_text(_x(epoch, last), bottom + 16, f"epoch {epoch}", anchor="middle"))
     for number, (name, colour, points) in enumerate(line for line in lines if line[2]):
         path = " ".join(f"{_x(e, last):.1f},{bottom - _PANEL * v / highest:.1f}" for e, v in points)
@@ -55,6 +58,12 @@ def _panel(top: int, label: str, last: int, lines: list[tuple[str, str, Points]]
             parts.append(f'<circle cx="{across}" cy="{down}" r="3" fill="{colour}"/>')
         parts.append(_text(right + 10, top + 14 + 18 * number, name, colour=colour))
     return parts
+
+
+def _step(highest: float) -> float:
+    """1, 2, 2.5 or 5 times a power of ten, so that `_TICKS` steps reach the highest value."""
+    power = 10.0 ** math.floor(math.log10(highest / _TICKS))
+    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power * _TICKS >= highest)
 
 
 def _x(epoch: float, last: int) -> float:
