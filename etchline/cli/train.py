@@ -68,7 +68,11 @@ def train(
             init=init,
             resume=resume,
         )
-        results = runs.train(request, _Terminal())
+        try:
+            results = runs.train(request, _Terminal())
+        except KeyboardInterrupt:
+            stderr().print("the last checkpoint stays; add --resume to go on from it")
+            raise
         if json_output:
             print_json({"runs": [_as_json(result) for result in results]})
         else:

@@ -86,3 +86,15 @@ def test_missing_packages_are_named(folder, monkeypatch):
     result = call(folder)
     assert result.exit_code == 3
     assert "training needs sam2: pip install 'etchline[train]'" in result.stderr
+
+
+def test_an_interruption_names_the_way_on(folder, monkeypatch):
+    from etchline.training import runs
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "train", interrupt)
+    result = call(folder)
+    assert result.exit_code == 130
+    assert "add --resume to go on" in result.stderr

@@ -4,8 +4,8 @@ import pytest
 
 pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from etchline.training.checkpoints import EpochRecord  # noqa: E402
-from etchline.training.curves import curves_svg  # noqa: E402
+from etchline.training.checkpoints import EpochRecord
+from etchline.training.curves import curves_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 
