@@ -30,9 +30,8 @@ from etchline.evaluation.exhibits import Examination, Subject, choose, examine, 
 from etchline.evaluation.flagging import Cell
 from etchline.evaluation.folders import MaskPair, Pairing, check_missing, pair_dataset
 from etchline.evaluation.html_report import Page, Spotlight, Stage, render_html
-from etchline.evaluation.pooling import ImageScore
 from etchline.evaluation.report import Failure, Report
-from etchline.evaluation.scoring import score_pair, score_pairs
+from etchline.evaluation.scoring import report_of, score_pair, score_pairs
 from etchline.processes import available_cores
 from etchline.segmentation.batch import Outcome, segment_batch
 from etchline.segmentation.classical_bundle import classical_bundle
@@ -180,16 +179,12 @@ def evaluate(pairing: Pairing, records: Mapping[str, SegmentRecord], stages: Sta
     # Compiled once per installation, and kept; not a part of the speed.
     evaluate_masks(np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8))
     with stages.measure("evaluate") as work:
-        outcomes = progress("evaluate", score_pairs(pairing.pairs, SETTINGS, jobs=jobs), len(pairing.pairs))
-        done = sorted(outcomes, key=lambda outcome: outcome.image)
+        outcomes = score_pairs(pairing.pairs, SETTINGS, jobs=jobs)
+        report = report_of(progress("evaluate", outcomes, len(pairing.pairs)), pairing, SETTINGS)
         for record in records.values():
             work.add(record.image.width * record.image.height)
         work.note = "ESD twice (as counted and at 0/0) and pixel agreement; reading the masks included"
-    return Report(
-        settings=SETTINGS,
-        scores=tuple(each for each in done if isinstance(each, ImageScore)),
-        failures=tuple(each for each in done if isinstance(each, Failure)),
-    )
+    return report
 
 
 def examine_judged(

@@ -103,19 +103,10 @@ def _paired_with_dataset(pred_dir: Path, folder: Path, split: str | None) -> "Pa
 
 
 def _scored(pairing: "Pairing", settings: "EsdSettings", jobs: int | None, maps_dir: Path | None) -> "Report":
-    from etchline.evaluation.pooling import ImageScore
-    from etchline.evaluation.report import Failure, Report
-    from etchline.evaluation.scoring import score_pairs
+    from etchline.evaluation.scoring import report_of, score_pairs
 
     outcomes = score_pairs(pairing.pairs, settings, jobs=jobs, maps_dir=maps_dir)
-    done = sorted(progress("evaluating", outcomes, len(pairing.pairs)), key=lambda outcome: outcome.image)
-    return Report(
-        settings=settings,
-        scores=tuple(outcome for outcome in done if isinstance(outcome, ImageScore)),
-        missing=pairing.missing,
-        surplus=pairing.surplus,
-        failures=tuple(outcome for outcome in done if isinstance(outcome, Failure)),
-    )
+    return report_of(progress("evaluating", outcomes, len(pairing.pairs)), pairing, settings)
 
 
 def _deliver(report: "Report", out: Path | None, json_output: bool) -> None:

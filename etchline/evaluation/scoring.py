@@ -1,15 +1,15 @@
 """Scores of many mask pairs, over processes; a bad pair does not stop the others."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from etchline.errors import InputError
 from etchline.evaluation.errormap import draw_error_map
 from etchline.evaluation.esd import EsdSettings, evaluate_masks
-from etchline.evaluation.folders import MaskPair
+from etchline.evaluation.folders import MaskPair, Pairing
 from etchline.evaluation.pooling import ImageScore
-from etchline.evaluation.report import Failure
+from etchline.evaluation.report import Failure, Report
 from etchline.images import read_mask, write_image
 from etchline.processes import map_processes
 
@@ -53,6 +53,18 @@ def score_pairs(
     """
     score = partial(score_pair, settings=settings, maps_dir=maps_dir)
     return map_processes(score, pairs, jobs, WORTH_A_PROCESS)
+
+
+def report_of(outcomes: Iterable[Outcome], pairing: Pairing, settings: EsdSettings) -> Report:
+    """The report of all pairs' outcomes, which may come in any order."""
+    done = sorted(outcomes, key=lambda outcome: outcome.image)
+    return Report(
+        settings=settings,
+        scores=tuple(outcome for outcome in done if isinstance(outcome, ImageScore)),
+        missing=pairing.missing,
+        surplus=pairing.surplus,
+        failures=tuple(outcome for outcome in done if isinstance(outcome, Failure)),
+    )
 
 
 def _score(pair: MaskPair, settings: EsdSettings, maps_dir: Path | None) -> ImageScore:
