@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from etchline.cli.frame import DebugOption, JsonOption, exit_codes, print_json, progress, stderr, stdout
+from etchline.cli.frame import (
+    DebugOption,
+    JobsOption,
+    JsonOption,
+    exit_codes,
+    print_json,
+    progress,
+    stderr,
+    stdout,
+)
 from etchline.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -29,9 +38,6 @@ ContoursOption = Annotated[
 PixelSizeOption = Annotated[
     float | None,
     typer.Option("--pixel-size-nm", help="Edge of a pixel; goes before what dataset and microscope say."),
-]
-JobsOption = Annotated[
-    int | None, typer.Option("--jobs", metavar="N", help="Processes; default: one per core.")
 ]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Segment again what is already complete in the results.")

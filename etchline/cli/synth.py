@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from etchline.cli.frame import DebugOption, JsonOption, exit_codes, print_json, progress, stdout
+from etchline.cli.frame import DebugOption, JobsOption, JsonOption, exit_codes, print_json, progress, stdout
+from etchline.errors import SettingsError
 
 EXAMPLE = "Example: etchline synth data/benchmark --ics 14 --images-per-ic 8 --size 1024 --seed 0"
 
@@ -29,7 +30,7 @@ def synth(
     layout_pixel_nm: Annotated[
         float | None, typer.Option(help="Edge of a pixel in nm for GDSII and OASIS files.")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(metavar="N", help="Processes; default: one per core.")] = None,
+    jobs: JobsOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a dataset at OUT_DIR.")] = False,
     json_output: JsonOption = False,
     debug: DebugOption = False,
@@ -69,8 +70,6 @@ def synth(
 
 def _layer(text: str | None) -> tuple[int, int] | None:
     """(11, 0) of "11/0" or "11"."""
-    from etchline.errors import SettingsError
-
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,9})(?:/(\d{1,9}))?", text)

@@ -10,12 +10,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from etchline.cli.evaluate import EXAMPLE, evaluate
+from etchline.cli.evaluate import evaluate
 from etchline.images import write_image
 from tests.evaluation.drawings import comb
 
 app = typer.Typer()
-app.command(epilog=EXAMPLE)(evaluate)
+app.command()(evaluate)
 
 
 @pytest.fixture
@@ -227,9 +227,3 @@ class TestDataset:
         result = run(tmp_path, "--dataset", tmp_path)
         assert result.exit_code == 2
         assert "no dataset.json there" in result.stderr
-
-
-def test_help_has_the_example(run):
-    result = run("--help")
-    assert result.exit_code == 0
-    assert "Example: etchline evaluate" in result.stdout
