@@ -13,6 +13,7 @@ from typing import Protocol
 
 from etchline.errors import PairingError
 from etchline.images import is_image_path
+from etchline.storage import files_below
 
 KEY_ENDINGS = ("_lines", "_pred", "_gt", "_mask")
 IGNORED_ENDINGS = ("_confidence", "_overlay", "_errors")
@@ -181,11 +182,12 @@ def masks_by_key(folder: Path, role: str) -> dict[str, Path]:
     Raises:
         PairingError: no folder, no masks, or several files of one key of which not exactly one is
             `<stem>_lines`.
+        InputError: a folder below it cannot be read.
     """
     if not folder.is_dir():
         raise PairingError(f"{folder}: is not a folder; give the folder of the {role} masks")
     candidates: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in files_below(folder):
         relative = PurePosixPath(path.relative_to(folder).as_posix())
         hidden = any(part.startswith(".") for part in relative.parts)
         if hidden or not is_image_path(path) or relative.stem.endswith(IGNORED_ENDINGS) or not path.is_file():
