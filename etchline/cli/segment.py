@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: etchline segment scans/ --out lines --contours geojson"
 
 InputsArgument = Annotated[
-    list[Path], typer.Argument(metavar="IMAGE|DIR|DATASET...", help="Images, folders of images, or datasets.")
+    list[Path],
+    # What cannot be read is told like any other bad image, after the good ones.
+    typer.Argument(
+        metavar="IMAGE|DIR|DATASET...", help="Images, folders of images, or datasets.", readable=False
+    ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")]
 BundleOption = Annotated[

@@ -14,6 +14,7 @@ import numpy as np
 from etchline import __version__
 from etchline.contours import CellConfidence, ContourFormat, trace_lines, write_contours
 from etchline.datasets import file_sha256
+from etchline.errors import ImageError
 from etchline.images import ArraySink, WindowSource, open_image, open_sink, write_image
 from etchline.images.formats import image_format
 from etchline.segmentation.confidence import CellCalibration
@@ -117,6 +118,7 @@ def segment_file(
         DatasetError: it can be opened, but not read to its end.
         OutputError: a result cannot be written.
     """
+    _check_name(item)
     suffix = ".tif" if image_format(item.image) == "tiff" else ".png"
     folder = out_dir / item.stem.parent
     results = _Results(folder, item.stem.name, suffix, options.contours)
@@ -145,6 +147,15 @@ def segment_file(
     record = _record(image, chosen, bundle, made.result, timings_s, results.outputs)
     write_record(results.record, record)
     return record, True
+
+
+def _check_name(item: SegmentInput) -> None:
+    try:
+        f"{item.stem}{item.image.name}".encode()
+    except UnicodeEncodeError as error:
+        raise ImageError(
+            f"{str(item.image)!r}: its name is not UTF-8, which the record is written in; rename it"
+        ) from error
 
 
 @dataclass(frozen=True)

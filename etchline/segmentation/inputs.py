@@ -1,5 +1,6 @@
 """What the user gave to segment, as a list of images and the names of their results."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -8,6 +9,7 @@ from etchline.datasets import MANIFEST, load_dataset
 from etchline.errors import ImageError, SettingsError
 from etchline.images import is_image_path
 from etchline.segmentation.record import read_record
+from etchline.storage import files_below
 
 PICTURE_SUFFIXES = ("_lines", "_confidence", "_overlay")
 
@@ -36,14 +38,15 @@ def collect_inputs(paths: Sequence[Path], out_dir: Path) -> list[SegmentInput]:
 
     Raises:
         ImageError: a folder without images.
+        InputError: a folder that cannot be read.
         DatasetError: the manifest of a dataset cannot be used.
         SettingsError: two images with one result, or a result that would overwrite an image.
     """
     inputs: list[SegmentInput] = []
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises where a folder above is locked)
             inputs.append(SegmentInput(path, PurePosixPath(path.stem)))
-        elif (path / MANIFEST).exists():
+        elif os.access(path, os.X_OK) and (path / MANIFEST).exists():
             inputs.extend(_dataset_inputs(path))
         else:
             inputs.extend(_folder_inputs(path, out_dir))
@@ -63,9 +66,9 @@ def _dataset_inputs(folder: Path) -> list[SegmentInput]:
 def _folder_inputs(folder: Path, out_dir: Path) -> list[SegmentInput]:
     results = out_dir.resolve() if out_dir.resolve() != folder.resolve() else None
     found = []
-    for path in sorted(folder.rglob("*")):
+    for path in files_below(folder):
         name = path.relative_to(folder)
-        if any(part.startswith(".") for part in name.parts) or not is_image_path(path) or path.is_dir():
+        if any(part.startswith(".") for part in name.parts) or not is_image_path(path):
             continue
         if (results and path.resolve().is_relative_to(results)) or _is_result(path):
             continue
