@@ -44,6 +44,9 @@ def synth(
         from etchline.synthesis.benchmark import SynthRequest
         from etchline.synthesis.dataset import synthesise
 
+        for option, value in (("--layout-layer", layout_layer), ("--layout-pixel-nm", layout_pixel_nm)):
+            if value is not None and not layout:
+                raise SettingsError(f"{option} {value} needs --layout, the file that it is about")
         request = SynthRequest(
             ics=ics,
             images_per_ic=images_per_ic,
