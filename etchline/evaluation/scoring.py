@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from etchline.datasets import file_sha256
 from etchline.errors import InputError
 from etchline.evaluation.errormap import draw_error_map
 from etchline.evaluation.esd import EsdSettings, evaluate_masks
@@ -69,6 +70,8 @@ def report_of(outcomes: Iterable[Outcome], pairing: Pairing, settings: EsdSettin
 
 def _score(pair: MaskPair, settings: EsdSettings, maps_dir: Path | None) -> ImageScore:
     names = (str(pair.pred_path), str(pair.truth_path))
+    if pair.truth_sha256:
+        file_sha256(pair.truth_path, pair.truth_sha256)
     pred_hw, truth_hw = read_mask(pair.pred_path), read_mask(pair.truth_path)
     result = evaluate_masks(pred_hw, truth_hw, settings, names=names)
     if maps_dir is not None:

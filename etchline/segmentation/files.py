@@ -115,6 +115,7 @@ def segment_file(
 
     Raises:
         ImageError: the image cannot be used; older results stay.
+        DatasetError: the image has changed since its dataset was made.
         DatasetError: it can be opened, but not read to its end.
         OutputError: a result cannot be written.
     """
@@ -125,7 +126,7 @@ def segment_file(
     chosen = OptionsRecord(
         contours=options.contours, pixel_size_nm=options.pixel_size_nm or item.pixel_size_nm
     )
-    sha256 = file_sha256(item.image)
+    sha256 = file_sha256(item.image, item.sha256)
     earlier = read_record(results.record)
     if earlier and not options.overwrite and _is_current(earlier, sha256, chosen, bundle, results):
         return earlier, False

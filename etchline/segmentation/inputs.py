@@ -22,11 +22,13 @@ class SegmentInput:
         image: the file.
         stem: path of the results below the output folder, without suffix.
         pixel_size_nm: what the dataset says; `None` where it says nothing.
+        sha256: what the dataset says of the file; `None` without a dataset.
     """
 
     image: Path
     stem: PurePosixPath
     pixel_size_nm: float | None = None
+    sha256: str | None = None
 
 
 def collect_inputs(paths: Sequence[Path], out_dir: Path) -> list[SegmentInput]:
@@ -59,7 +61,14 @@ def _dataset_inputs(folder: Path) -> list[SegmentInput]:
     for entry in dataset.images:
         name = PurePosixPath(entry.image)
         below = name.relative_to("images") if name.parts[0] == "images" and len(name.parts) > 1 else name
-        found.append(SegmentInput(dataset.image_path(entry), below.with_suffix(""), entry.pixel_size_nm))
+        found.append(
+            SegmentInput(
+                image=dataset.image_path(entry),
+                stem=below.with_suffix(""),
+                pixel_size_nm=entry.pixel_size_nm,
+                sha256=entry.sha256.image,
+            )
+        )
     return found
 
 
