@@ -15,6 +15,10 @@ EXAMPLE = "Example: etchline synth data/benchmark --ics 14 --images-per-ic 8 --s
 
 def synth(
     out_dir: Annotated[Path, typer.Argument(help="Folder of the new dataset.")],
+    more_layouts: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="", help="More files after --layout FILE.", show_default=False),
+    ] = None,
     ics: Annotated[int, typer.Option(help="Chip families, from ic01 on; ic08 to ic14 become unseen.")] = 14,
     images_per_ic: Annotated[int, typer.Option(help="Images of each family; its layers take turns.")] = 8,
     size: Annotated[int, typer.Option(help="Height and width of the images in px.")] = 1024,
@@ -52,7 +56,7 @@ def synth(
             images_per_ic=images_per_ic,
             size_px=size,
             seed=seed,
-            layouts=tuple(layout or ()),
+            layouts=_layouts(layout, more_layouts),
             layout_layer=_layer(layout_layer),
             layout_pixel_nm=layout_pixel_nm,
         )
@@ -69,6 +73,13 @@ def synth(
         else:
             counts = ", ".join(f"{count} {split}" for split, count in splits.items())
             stdout().print(f"{len(dataset.images)} images in {out_dir} ({counts})", markup=False)
+
+
+def _layouts(first: list[Path] | None, more: list[Path] | None) -> tuple[Path, ...]:
+    """The files of `--layout A --layout B` and of `--layout A B`, which leaves B among the arguments."""
+    if more and not first:
+        raise SettingsError(f"unexpected argument {more[0]}; layouts are named with --layout")
+    return (*(first or []), *(more or []))
 
 
 def _layer(text: str | None) -> tuple[int, int] | None:

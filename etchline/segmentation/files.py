@@ -28,6 +28,7 @@ from etchline.segmentation.record import (
     NormalisationRecord,
     OptionsRecord,
     SegmentRecord,
+    is_foreign,
     read_record,
     write_record,
 )
@@ -114,7 +115,8 @@ def segment_file(
     stands beside incomplete results.
 
     Raises:
-        ImageError: the image cannot be used; older results stay.
+        ImageError: the image cannot be used, or its record would replace a file of another origin; older
+            results stay.
         DatasetError: the image has changed since its dataset was made.
         DatasetError: it can be opened, but not read to its end.
         OutputError: a result cannot be written.
@@ -127,6 +129,11 @@ def segment_file(
         contours=options.contours, pixel_size_nm=options.pixel_size_nm or item.pixel_size_nm
     )
     sha256 = file_sha256(item.image, item.sha256)
+    if is_foreign(results.record) and not options.overwrite:
+        raise ImageError(
+            f"{item.image}: its record would overwrite {results.record}, which etchline has not written; "
+            "choose another --out, or replace it (--overwrite)"
+        )
     earlier = read_record(results.record)
     if earlier and not options.overwrite and _is_current(earlier, sha256, chosen, bundle, results):
         return earlier, False

@@ -11,7 +11,7 @@ from etchline.datasets import Dataset, file_sha256, load_dataset, make_entry, sa
 from etchline.datasets.importing import check_replaceable
 from etchline.datasets.staging import Staging, staged_folder
 from etchline.datasets.tracking import Track, untracked
-from etchline.errors import DatasetError, LayoutError
+from etchline.errors import DatasetError, LayoutError, OutputError
 from etchline.processes import map_processes
 from etchline.storage import write_text
 from etchline.synthesis.benchmark import SynthRequest, draw_files, plan
@@ -43,11 +43,16 @@ def synthesise(
         LayoutError: a layout file cannot be used.
         OutputError: `out` cannot be written.
     """
-    if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
-        raise DatasetError(
-            f"{out}: exists and is not empty; choose a new folder, or replace it (--overwrite)"
-        )
-    check_replaceable(out)
+    try:
+        if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
+            raise DatasetError(
+                f"{out}: exists and is not empty; choose a new folder, or replace it (--overwrite)"
+            )
+        check_replaceable(out)
+    except PermissionError as error:
+        raise OutputError(
+            f"{out}: cannot be looked into ({error.strerror}); choose another folder"
+        ) from error
     planned = plan(request)
     with staged_folder(out) as staging:
         _keep_only(staging, request)

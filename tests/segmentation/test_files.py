@@ -255,3 +255,14 @@ def test_an_image_that_changed_since_its_dataset_was_made_is_refused(item, tmp_p
     with pytest.raises(DatasetError, match=r"a\.png: changed since dataset\.json was written"):
         run(changed, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_somebody_elses_json_is_not_overwritten(item, tmp_path):
+    (tmp_path / "out/ic01").mkdir(parents=True)
+    theirs = tmp_path / "out/ic01/a.json"
+    theirs.write_text('{"sample": 7}')
+    with pytest.raises(ImageError, match=r"a.png: its record would overwrite .*a.json, .*--overwrite"):
+        run(item, tmp_path / "out")
+    assert [path.name for path in theirs.parent.iterdir()] == ["a.json"]
+    assert theirs.read_text() == '{"sample": 7}'
+    assert run(item, tmp_path / "out", overwrite=True)[1]
