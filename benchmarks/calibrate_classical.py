@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etchline.datasets import Dataset, ImageEntry, load_dataset
-from etchline.evaluation import EsdSettings
+from etchline.evaluation import NANO_SCALE
 from etchline.evaluation.witness import find_witnesses
 from etchline.images import ArraySink, open_image, read_mask
 from etchline.processes import map_processes
@@ -27,9 +27,9 @@ from etchline.segmentation.cell_features import FEATURE_NAMES
 from etchline.segmentation.classical_bundle import classical_bundle
 from etchline.segmentation.segmenter import Sinks, segment_source
 from etchline.storage import write_text
+from etchline.synthesis.families import FAMILIES
 
-SEEN_ICS = tuple(f"ic{number:02}" for number in range(1, 8))
-NANO = EsdSettings(border_px=15, min_area_px=15)
+SEEN = tuple(family.name for family in FAMILIES if family.seen)
 # A cell is flagged where an error is more likely than not. The classical segmenter leaves an error in most
 # cells of the hard families: a stricter limit would flag nearly everything and say nothing.
 FLAG_BELOW = 0.5
@@ -52,7 +52,7 @@ def measure(entry: ImageEntry, dataset: Dataset) -> list[tuple[str, str, tuple[f
         mask, confidences = (ArraySink(source.height, source.width) for _ in range(2))
         sinks = Sinks(mask, confidences)
         result = segment_source(source, bundle.segmenter, sinks, bundle.calibration, bundle.settings)
-    codes_hw = find_witnesses(mask.pixels_hw, read_mask(dataset.mask_path(entry)), NANO).codes_hw
+    codes_hw = find_witnesses(mask.pixels_hw, read_mask(dataset.mask_path(entry)), NANO_SCALE).codes_hw
     return [
         (entry.image, entry.ic, cell.features.values, bool(codes_hw[y0:y1, x0:x1].any()))
         for cell in result.cells
@@ -61,7 +61,7 @@ def measure(entry: ImageEntry, dataset: Dataset) -> list[tuple[str, str, tuple[f
 
 
 def read_cells(dataset: Dataset, jobs: int | None) -> Cells:
-    entries = dataset.select(split=("train", "val"), ic=SEEN_ICS)
+    entries = dataset.select(split=("train", "val"), ic=SEEN)
     measured = map_processes(functools.partial(measure, dataset=dataset), entries, jobs)
     # Sorted, because images come in the order in which they are finished.
     rows = sorted((row for rows in measured for row in rows), key=lambda row: row[0])

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from skimage.filters import threshold_otsu
 
 from etchline.datasets import Dataset, ImageEntry, load_dataset
-from etchline.evaluation import EsdCounts, EsdSettings, evaluate_masks
+from etchline.evaluation import NANO_SCALE, EsdCounts, evaluate_masks
 from etchline.images import ArraySource, read_image, read_mask
 from etchline.processes import map_processes
 from etchline.segmentation.classical import DEFAULT, ClassicalSegmenter, ClassicalSettings
@@ -26,9 +26,9 @@ from etchline.segmentation.normalise import NormaliseSettings
 from etchline.segmentation.probability import binarise_probability
 from etchline.segmentation.smoothing import SmoothingSettings
 from etchline.segmentation.spots import SpotSettings
+from etchline.synthesis.families import FAMILIES
 
-SEEN = tuple(f"ic{number:02d}" for number in range(1, 8))
-ESD = EsdSettings(border_px=15, min_area_px=15)
+SEEN = tuple(family.name for family in FAMILIES if family.seen)
 MaskArray = npt.NDArray[np.uint8]
 
 ROUND = SmoothingSettings(along=1.0, across=1.0)
@@ -87,7 +87,7 @@ def _segment(case: _Case, path: Path) -> MaskArray:
 def _score(entry: ImageEntry, case: _Case, dataset: Dataset) -> tuple[str, EsdCounts]:
     truth_hw = read_mask(dataset.mask_path(entry))
     predicted_hw = _segment(case, dataset.image_path(entry))
-    return entry.ic, evaluate_masks(predicted_hw, truth_hw, ESD).counts
+    return entry.ic, evaluate_masks(predicted_hw, truth_hw, NANO_SCALE).counts
 
 
 def _counts(case: _Case, dataset: Dataset) -> dict[str, EsdCounts]:

@@ -10,12 +10,18 @@ import itertools
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from types import FrameType
 from typing import TypeVar
 
 from etchline.errors import EtchlineError, SettingsError
+
+TERMINATED = 128 + signal.SIGTERM  # as a shell says it
+SECONDS_TO_CLEAN_UP = 5.0
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -86,6 +92,8 @@ def _interruptible(function: Callable[[Item], Result], item: Item) -> Result:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return function(item)
+    except SystemExit:
+        os._exit(TERMINATED)  # the pool would take it for a result and go on
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -94,7 +102,25 @@ def _prepare_worker() -> None:
     import cv2  # here, because work that uses no OpenCV need not load it
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _terminate)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """In a worker, on SIGTERM: the item in work removes what it has half-written."""
+    raise SystemExit(TERMINATED)
+
+
+def _end_with_parent() -> None:
+    """In a thread of a worker: ends it when the main process was killed; the pool would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    parent.join()
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    time.sleep(SECONDS_TO_CLEAN_UP)
+    os._exit(TERMINATED)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,12 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and all files below a folder."""
 
 import contextlib
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from etchline.errors import OutputError
+from etchline.errors import InputError, OutputError
 
 
 @contextlib.contextmanager
@@ -52,3 +53,24 @@ def write_text(path: Path, text: str) -> None:
         OutputError: see `atomic_path`.
     """
     write_bytes(path, text.encode())
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All that is no folder below `folder`, at any depth, sorted; links to folders are not followed.
+
+    Raises:
+        InputError: a folder that is not hidden cannot be read. Its files would be missing without a word.
+    """
+
+    def refuse(error: OSError) -> None:
+        below = Path(error.filename).relative_to(folder)
+        if any(part.startswith(".") for part in below.parts):
+            return
+        raise InputError(
+            f"{error.filename}: the folder cannot be read ({error.strerror}); check its permissions"
+        ) from error
+
+    walk = os.walk(folder, onerror=refuse)
+    return sorted(
+        path for parent, _, names in walk for path in map(Path(parent).joinpath, names) if not path.is_dir()
+    )

@@ -25,14 +25,13 @@ from etchline import __version__, storage
 from etchline.cli.frame import DebugOption, exit_codes, progress, stderr
 from etchline.datasets import Dataset, load_dataset
 from etchline.errors import DatasetError, EtchlineError, InputError, SettingsError
-from etchline.evaluation import EsdSettings, evaluate_masks
+from etchline.evaluation import NANO_SCALE, evaluate_masks
 from etchline.evaluation.exhibits import Examination, Subject, choose, examine, examine_all
 from etchline.evaluation.flagging import Cell
 from etchline.evaluation.folders import MaskPair, Pairing, check_missing, pair_dataset
 from etchline.evaluation.html_report import Page, Spotlight, Stage, render_html
-from etchline.evaluation.pooling import ImageScore
 from etchline.evaluation.report import Failure, Report
-from etchline.evaluation.scoring import score_pair, score_pairs
+from etchline.evaluation.scoring import report_of, score_pair, score_pairs
 from etchline.processes import available_cores
 from etchline.segmentation.batch import Outcome, segment_batch
 from etchline.segmentation.classical_bundle import classical_bundle
@@ -46,7 +45,6 @@ from etchline.synthesis.families import FAMILIES
 PROJECT = Path(__file__).resolve().parents[1]
 # Not the benchmark's seed: a look at the demo is then no look at the benchmark's test images.
 SEED = 14
-SETTINGS = EsdSettings(border_px=15, min_area_px=15)  # the convention for images of about 1024 px
 JUDGED_SPLITS = ("test", "unseen")
 REAL_CREDIT = (
     "The real SEM tile and its lines are from HY5SYN, Rothaug et al., CC BY 4.0 (doi 10.17617/3.HY5SYN); "
@@ -180,16 +178,12 @@ def evaluate(pairing: Pairing, records: Mapping[str, SegmentRecord], stages: Sta
     # Compiled once per installation, and kept; not a part of the speed.
     evaluate_masks(np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8))
     with stages.measure("evaluate") as work:
-        outcomes = progress("evaluate", score_pairs(pairing.pairs, SETTINGS, jobs=jobs), len(pairing.pairs))
-        done = sorted(outcomes, key=lambda outcome: outcome.image)
+        outcomes = score_pairs(pairing.pairs, NANO_SCALE, jobs=jobs)
+        report = report_of(progress("evaluate", outcomes, len(pairing.pairs)), pairing, NANO_SCALE)
         for record in records.values():
             work.add(record.image.width * record.image.height)
         work.note = "ESD twice (as counted and at 0/0) and pixel agreement; reading the masks included"
-    return Report(
-        settings=SETTINGS,
-        scores=tuple(each for each in done if isinstance(each, ImageScore)),
-        failures=tuple(each for each in done if isinstance(each, Failure)),
-    )
+    return report
 
 
 def examine_judged(
@@ -213,7 +207,9 @@ def examine_judged(
         for score in report.scores
     ]
     with stages.measure("pictures") as work:
-        found = tuple(progress("pictures", examine_all(choose(subjects), SETTINGS, jobs=jobs), len(subjects)))
+        found = tuple(
+            progress("pictures", examine_all(choose(subjects), NANO_SCALE, jobs=jobs), len(subjects))
+        )
         for subject in subjects:
             work.add(subject.score.result.pixels.total)
         work.note = "witnesses of all errors; error maps of the worst"
@@ -235,11 +231,11 @@ def real_tile(out: Path, bundle: SegmentBundle, stages: Stages) -> Spotlight | N
     record = segment([item], out / "real", bundle, 1, stages, "segment the real tile")["tile0_sem"]
     mask = out / "real" / next(name for name in record.outputs if "_lines." in name)
     pair = MaskPair("hy5syn-tiles/tile0_sem.png", None, None, mask, truth)
-    score = score_pair(pair, SETTINGS)
+    score = score_pair(pair, NANO_SCALE)
     if isinstance(score, Failure):
         raise InputError(score.message)
     subject = Subject(score, pair, image, _cells(record), close_up=True)
-    exhibit = examine(subject, SETTINGS, crop_px=max(record.image.width, record.image.height)).exhibit
+    exhibit = examine(subject, NANO_SCALE, crop_px=max(record.image.width, record.image.height)).exhibit
     assert exhibit is not None
     text = (
         f"A tile of a delayered chip's metal-2 layer ({record.image.width} px wide, 128 nm process, bright "
@@ -270,7 +266,7 @@ def facts(
 def commands(request: SynthRequest, out: Path, splits: Sequence[str]) -> tuple[str, ...]:
     """The same by hand."""
     shown = out.name if out.is_absolute() else out  # no path of this machine in a report for others
-    counting = f"--border-px {SETTINGS.border_px} --min-area-px {SETTINGS.min_area_px}"
+    counting = f"--border-px {NANO_SCALE.border_px} --min-area-px {NANO_SCALE.min_area_px}"
     return (
         f"etchline synth {shown}/data --ics {request.ics} --images-per-ic {request.images_per_ic} "
         f"--size {request.size_px} --seed {request.seed}",

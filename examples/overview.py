@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from etchline import storage
 from etchline.cli.frame import DebugOption, exit_codes
 from etchline.errors import InputError
-from etchline.evaluation import EsdSettings
+from etchline.evaluation import NANO_SCALE
 from etchline.evaluation.errormap import COLOURS
 from etchline.evaluation.exhibits import Exhibit, Subject, examine
 from etchline.evaluation.folders import MaskPair
@@ -26,7 +26,6 @@ from etchline.synthesis.benchmark import PlannedImage, SynthRequest, draw_files
 
 SHOWN = (PlannedImage(family=0, index=1), PlannedImage(family=11, index=3), PlannedImage(family=12, index=2))
 REQUEST = SynthRequest(size_px=1024, seed=14)
-SETTINGS = EsdSettings(border_px=15, min_area_px=15)
 CROP_PX, GAP_PX, TITLE_PX = 280, 6, 26
 GREYS = tuple((level, level, level) for level in range(0, 256, 5))  # a palette halves the file
 PAPER, INK = (255, 255, 255), (27, 30, 35)
@@ -40,10 +39,10 @@ def exhibit_of(planned: PlannedImage, folder: Path) -> Exhibit:
     record, _ = segment_file(SegmentInput(image, stem), folder / "lines", FileOptions(), classical_bundle())
     mask = folder / "lines" / stem.parent / record.outputs[0]
     pair = MaskPair(str(stem), planned.ic, None, mask, folder / planned.mask)
-    score = score_pair(pair, SETTINGS)
+    score = score_pair(pair, NANO_SCALE)
     if isinstance(score, Failure):
         raise InputError(score.message)
-    exhibit = examine(Subject(score, pair, image, close_up=True), SETTINGS, CROP_PX).exhibit
+    exhibit = examine(Subject(score, pair, image, close_up=True), NANO_SCALE, CROP_PX).exhibit
     assert exhibit is not None
     return exhibit
 

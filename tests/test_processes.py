@@ -1,5 +1,10 @@
 import functools
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -73,3 +78,48 @@ def test_an_error_of_an_item_comes_through():
 
 def test_there_is_at_least_one_core():
     assert available_cores() >= 1
+
+
+def half_write(number, folder):
+    """Works for ever; what it has half-written goes when it is ended in an orderly way."""
+    path = Path(folder) / f"{number}-{os.getpid()}"
+    path.touch()
+    try:
+        while True:
+            time.sleep(0.02)
+    finally:
+        path.unlink()
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def test_workers_end_and_clean_up_when_the_main_process_is_killed(tmp_path, number):
+    script = (
+        "import functools\n"
+        "from etchline.processes import map_processes\n"
+        f"from {half_write.__module__} import half_write\n"
+        "if __name__ == '__main__':\n"
+        f"    list(map_processes(functools.partial(half_write, folder={str(tmp_path)!r}), range(2), 2))\n"
+    )
+    root = Path(__file__).resolve().parents[1]
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=root)
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+    workers = [int(path.name.partition("-")[2]) for path in tmp_path.iterdir()]
+    process.send_signal(number)
+    assert process.wait(30) == -number
+    wait_until(lambda: not any(is_alive(pid) for pid in workers))
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 """The `etchline` command: its subcommands and its version."""
 
+import signal
 from typing import Annotated
 
 import typer
@@ -40,4 +41,6 @@ def root(
 
 def main() -> None:
     """Runs the command; the entry point of the `etchline` script."""
+    # `kill`, `timeout` and a container's stop end it like Ctrl-C: nothing half-written stays.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from etchline.cli.frame import DebugOption, JsonOption, exit_codes, print_json, progress, stderr, stdout
+from etchline.errors import InputError
 
 if TYPE_CHECKING:
     from etchline.datasets import Dataset
-
-BAD_DATASET = 2
 
 app = typer.Typer(
     help="Check, show, import and split datasets.",
@@ -57,7 +56,7 @@ def check(dataset: DatasetArgument, json_output: JsonOption = False, debug: Debu
             summary = f"{len(loaded.images)} images, {counts['error']} errors, {counts['warning']} warnings"
             stdout().print(summary)
         if counts["error"]:
-            raise typer.Exit(BAD_DATASET)
+            raise typer.Exit(InputError.exit_code)
 
 
 @app.command("show", epilog="Example: etchline dataset show runs/benchmark --split val --out val.png")

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etchline.cli.frame import DebugOption, JsonOption, exit_codes, print_json, progress, stderr, stdout
+from etchline.cli.frame import (
+    DebugOption,
+    JobsOption,
+    JsonOption,
+    exit_codes,
+    print_json,
+    progress,
+    stderr,
+    stdout,
+)
+from etchline.errors import InputError, PairingError, SettingsError
 
 if TYPE_CHECKING:
     from etchline.evaluation.esd import EsdSettings
@@ -15,7 +25,6 @@ if TYPE_CHECKING:
 EXAMPLE = (
     "Example: etchline evaluate runs/lines --dataset data/bench --split test --out runs/report --error-maps"
 )
-BAD_INPUT = 2
 NAMED_SURPLUS = 3
 
 
@@ -35,7 +44,7 @@ def evaluate(
     error_maps: Annotated[
         bool, typer.Option("--error-maps", help="Write a picture of each image with errors under --out.")
     ] = False,
-    jobs: Annotated[int | None, typer.Option(help="Processes; by default one for each processor.")] = None,
+    jobs: JobsOption = None,
     json_output: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -44,7 +53,6 @@ def evaluate(
     Files belong together by relative path without extension and without _lines, _pred, _gt or _mask.
     """
     with exit_codes(debug):
-        from etchline.errors import SettingsError
         from etchline.evaluation.esd import EsdSettings
 
         settings = EsdSettings(border_px=border_px, min_area_px=min_area_px)
@@ -56,13 +64,12 @@ def evaluate(
         for failure in report.failures:
             stderr().print(f"error: {failure.message}", markup=False)
         if report.failures:
-            raise typer.Exit(BAD_INPUT)
+            raise typer.Exit(InputError.exit_code)
 
 
 def _paired(
     pred_dir: Path, truth_dir: Path | None, dataset: Path | None, split: str | None, allow_missing: bool
 ) -> "Pairing":
-    from etchline.errors import SettingsError
     from etchline.evaluation.folders import check_missing, pair_folders
 
     if (truth_dir is None) == (dataset is None):
@@ -87,7 +94,6 @@ def _paired(
 
 def _paired_with_dataset(pred_dir: Path, folder: Path, split: str | None) -> "Pairing":
     from etchline.datasets import load_dataset
-    from etchline.errors import PairingError
     from etchline.evaluation.folders import pair_dataset
 
     dataset = load_dataset(folder)
@@ -103,19 +109,10 @@ def _paired_with_dataset(pred_dir: Path, folder: Path, split: str | None) -> "Pa
 
 
 def _scored(pairing: "Pairing", settings: "EsdSettings", jobs: int | None, maps_dir: Path | None) -> "Report":
-    from etchline.evaluation.pooling import ImageScore
-    from etchline.evaluation.report import Failure, Report
-    from etchline.evaluation.scoring import score_pairs
+    from etchline.evaluation.scoring import report_of, score_pairs
 
     outcomes = score_pairs(pairing.pairs, settings, jobs=jobs, maps_dir=maps_dir)
-    done = sorted(progress("evaluating", outcomes, len(pairing.pairs)), key=lambda outcome: outcome.image)
-    return Report(
-        settings=settings,
-        scores=tuple(outcome for outcome in done if isinstance(outcome, ImageScore)),
-        missing=pairing.missing,
-        surplus=pairing.surplus,
-        failures=tuple(outcome for outcome in done if isinstance(outcome, Failure)),
-    )
+    return report_of(progress("evaluating", outcomes, len(pairing.pairs)), pairing, settings)
 
 
 def _deliver(report: "Report", out: Path | None, json_output: bool) -> None:

@@ -17,6 +17,9 @@ FAILED = 3
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one machine-readable result on stdout.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", metavar="N", help="Processes; default: one per core.")
+]
 
 T = TypeVar("T")
 

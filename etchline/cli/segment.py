@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from etchline.cli.frame import DebugOption, JsonOption, exit_codes, print_json, progress, stderr, stdout
+from etchline.cli.frame import (
+    DebugOption,
+    JobsOption,
+    JsonOption,
+    exit_codes,
+    print_json,
+    progress,
+    stderr,
+    stdout,
+)
 from etchline.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -19,7 +28,11 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: etchline segment scans/ --out lines --contours geojson"
 
 InputsArgument = Annotated[
-    list[Path], typer.Argument(metavar="IMAGE|DIR|DATASET...", help="Images, folders of images, or datasets.")
+    list[Path],
+    # What cannot be read is told like any other bad image, after the good ones.
+    typer.Argument(
+        metavar="IMAGE|DIR|DATASET...", help="Images, folders of images, or datasets.", readable=False
+    ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")]
 BundleOption = Annotated[
@@ -51,9 +64,6 @@ ContoursOption = Annotated[
 PixelSizeOption = Annotated[
     float | None,
     typer.Option("--pixel-size-nm", help="Edge of a pixel; goes before what dataset and microscope say."),
-]
-JobsOption = Annotated[
-    int | None, typer.Option("--jobs", metavar="N", help="Processes; default: one per core.")
 ]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Segment again what is already complete in the results.")

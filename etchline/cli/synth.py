@@ -7,13 +7,18 @@ from typing import Annotated
 
 import typer
 
-from etchline.cli.frame import DebugOption, JsonOption, exit_codes, print_json, progress, stdout
+from etchline.cli.frame import DebugOption, JobsOption, JsonOption, exit_codes, print_json, progress, stdout
+from etchline.errors import SettingsError
 
 EXAMPLE = "Example: etchline synth data/benchmark --ics 14 --images-per-ic 8 --size 1024 --seed 0"
 
 
 def synth(
     out_dir: Annotated[Path, typer.Argument(help="Folder of the new dataset.")],
+    more_layouts: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="", help="More files after --layout FILE.", show_default=False),
+    ] = None,
     ics: Annotated[int, typer.Option(help="Chip families, from ic01 on; ic08 to ic14 become unseen.")] = 14,
     images_per_ic: Annotated[int, typer.Option(help="Images of each family; its layers take turns.")] = 8,
     size: Annotated[int, typer.Option(help="Height and width of the images in px.")] = 1024,
@@ -29,7 +34,7 @@ def synth(
     layout_pixel_nm: Annotated[
         float | None, typer.Option(help="Edge of a pixel in nm for GDSII and OASIS files.")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(metavar="N", help="Processes; default: one per core.")] = None,
+    jobs: JobsOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a dataset at OUT_DIR.")] = False,
     json_output: JsonOption = False,
     debug: DebugOption = False,
@@ -43,12 +48,15 @@ def synth(
         from etchline.synthesis.benchmark import SynthRequest
         from etchline.synthesis.dataset import synthesise
 
+        for option, value in (("--layout-layer", layout_layer), ("--layout-pixel-nm", layout_pixel_nm)):
+            if value is not None and not layout:
+                raise SettingsError(f"{option} {value} needs --layout, the file that it is about")
         request = SynthRequest(
             ics=ics,
             images_per_ic=images_per_ic,
             size_px=size,
             seed=seed,
-            layouts=tuple(layout or ()),
+            layouts=_layouts(layout, more_layouts),
             layout_layer=_layer(layout_layer),
             layout_pixel_nm=layout_pixel_nm,
         )
@@ -67,10 +75,15 @@ def synth(
             stdout().print(f"{len(dataset.images)} images in {out_dir} ({counts})", markup=False)
 
 
+def _layouts(first: list[Path] | None, more: list[Path] | None) -> tuple[Path, ...]:
+    """The files of `--layout A --layout B` and of `--layout A B`, which leaves B among the arguments."""
+    if more and not first:
+        raise SettingsError(f"unexpected argument {more[0]}; layouts are named with --layout")
+    return (*(first or []), *(more or []))
+
+
 def _layer(text: str | None) -> tuple[int, int] | None:
     """(11, 0) of "11/0" or "11"."""
-    from etchline.errors import SettingsError
-
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,9})(?:/(\d{1,9}))?", text)

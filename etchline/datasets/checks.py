@@ -14,6 +14,7 @@ from etchline.datasets.manifest import MANIFEST, Dataset, ImageEntry, file_sha25
 from etchline.datasets.tracking import Track, untracked
 from etchline.errors import DatasetError, ImageError
 from etchline.images import SemImage, read_image, read_mask
+from etchline.storage import files_below
 
 MAX_SHIFT_PX = 2.0
 """Shifts up to this are within what annotators do by hand."""
@@ -169,13 +170,16 @@ def unlisted_files(dataset: Dataset, *, hidden: bool = False) -> list[str]:
     Args:
         dataset: the dataset.
         hidden: also files and folders whose name starts with a dot.
+
+    Raises:
+        InputError: a folder cannot be read.
     """
     listed = {MANIFEST} | {path for entry in dataset.images for path in (entry.image, entry.mask)}
     found = []
-    for path in sorted(dataset.folder.rglob("*")):
+    for path in files_below(dataset.folder):
         name = path.relative_to(dataset.folder)
         passed_over = not hidden and any(part.startswith(".") for part in name.parts)
-        if not passed_over and not path.is_dir() and name.as_posix() not in listed:
+        if not passed_over and name.as_posix() not in listed:
             found.append(name.as_posix())
     return found
 

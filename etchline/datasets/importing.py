@@ -27,7 +27,7 @@ from etchline.datasets.tracking import Track, untracked
 from etchline.errors import DatasetError, ImageError, LayoutError, SettingsError
 from etchline.images import WindowSource, bands, is_image_path, open_image, read_mask, write_image
 from etchline.layouts import is_layout_path, rasterise, read_layout
-from etchline.storage import atomic_path
+from etchline.storage import atomic_path, files_below
 
 _BAND_ROWS = 1024
 _NAMED = 5
@@ -220,7 +220,7 @@ def _files(folder: Path, out: Path) -> list[str]:
     """Files in `folder`, relative to it, sorted; hidden ones and those inside `out` are passed over."""
     found = []
     root, excluded = folder.resolve(), out.resolve()
-    for path in sorted(root.rglob("*")):
+    for path in files_below(root):
         name = path.relative_to(root)
         hidden = any(part.startswith(".") for part in name.parts)
         if not hidden and path.is_file() and not path.is_relative_to(excluded):

@@ -172,11 +172,7 @@ class Dataset:
             (self.image_path(entry), entry.sha256.image),
             (self.mask_path(entry), entry.sha256.mask),
         ):
-            if file_sha256(path) != recorded:
-                raise DatasetError(
-                    f"{path}: changed since {MANIFEST} was written (sha256 differs); "
-                    "restore the file or import the dataset again"
-                )
+            file_sha256(path, recorded)
 
 
 def _names(names: str | Collection[str] | None) -> frozenset[str] | None:
@@ -284,14 +280,24 @@ def make_entry(
         raise DatasetError(f"{folder / image}: {_first_problem(error)}") from error
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Path, recorded: str | None = None) -> str:
     """sha256 of a file, 64 hexadecimal digits.
 
+    Args:
+        path: the file.
+        recorded: what the manifest says of it; `None`: nothing.
+
     Raises:
-        DatasetError: the file is missing or cannot be read.
+        DatasetError: the file is missing, cannot be read, or is not what the manifest says.
     """
     try:
         with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if recorded not in (None, sha256):
+        raise DatasetError(
+            f"{path}: changed since {MANIFEST} was written (sha256 differs); "
+            "restore the file or import the dataset again"
+        )
+    return sha256

@@ -39,7 +39,8 @@ class Staging:
 def staged_folder(out: Path) -> Iterator[Staging]:
     """Yields a staging folder that takes the place of `out` when the block ends without an error.
 
-    After an error or a Ctrl-C `out` is as it was, and what the journal calls finished stays for the next run.
+    After an error or a Ctrl-C `out` is as it was, and what the journal calls finished stays for the next run;
+    where nothing is finished, nothing stays.
 
     Raises:
         DatasetError: another import into `out` is running.
@@ -57,7 +58,7 @@ def staged_folder(out: Path) -> Iterator[Staging]:
         try:
             yield staging
         except BaseException:
-            if not staging.journal.exists():
+            if not staging.journal.exists() or not any(staging.folder.iterdir()):
                 shutil.rmtree(base, ignore_errors=True)
             raise
         with _translated(out):

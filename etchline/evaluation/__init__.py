@@ -2,6 +2,7 @@
 
 from etchline.evaluation.esd import (
     AT_ZERO,
+    NANO_SCALE,
     EsdAccumulator,
     EsdCounts,
     EsdError,
@@ -14,6 +15,7 @@ from etchline.evaluation.pixels import PixelCounts
 
 __all__ = [
     "AT_ZERO",
+    "NANO_SCALE",
     "EsdAccumulator",
     "EsdCounts",
     "EsdError",

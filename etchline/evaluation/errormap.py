@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from etchline.evaluation.esd import EsdSettings
-from etchline.evaluation.witness import EIGHT_CONNECTED, WitnessCode, find_witnesses
+from etchline.evaluation.witness import EIGHT_CONNECTED, WitnessCode, WitnessMap, find_witnesses
 from etchline.images import binarise
 from etchline.images.display import ORANGE, REDDISH_PURPLE, SKY_BLUE, YELLOW, Rgb
 
@@ -59,7 +59,12 @@ def draw_error_map(
     Returns:
         uint8, (H, W, 3) RGB, x to the right, y down; with the legend some rows higher.
     """
-    witnesses = find_witnesses(pred_hw, truth_hw, settings)
+    picture = draw_witnesses(find_witnesses(pred_hw, truth_hw, settings), pred_hw, truth_hw)
+    return np.concatenate([picture, _legend(picture.shape[1])]) if legend else picture
+
+
+def draw_witnesses(witnesses: WitnessMap, pred_hw: npt.NDArray[Any], truth_hw: npt.NDArray[Any]) -> RgbArray:
+    """The error map of a mask pair whose witnesses are known, without a legend; see `draw_error_map`."""
     pred_on_hw, truth_on_hw = binarise(pred_hw) > 0, binarise(truth_hw) > 0
     picture = np.empty((*truth_on_hw.shape, 3), np.uint8)
     picture[:] = BACKGROUND
@@ -70,7 +75,7 @@ def draw_error_map(
         picture[witnesses.codes_hw == code] = colour
     for code in COLOURS:
         _box_each(picture, witnesses.codes_hw == code, code)
-    return np.concatenate([picture, _legend(picture.shape[1])]) if legend else picture
+    return picture
 
 
 def _box_each(picture: RgbArray, witness_hw: npt.NDArray[np.bool_], code: WitnessCode) -> None:

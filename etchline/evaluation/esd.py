@@ -56,6 +56,8 @@ class EsdSettings:
 
 
 AT_ZERO = EsdSettings(0, 0)
+NANO_SCALE = EsdSettings(border_px=15, min_area_px=15)
+"""The convention for images of about 1024 px; the defaults are for those of about 4096 px."""
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from etchline.evaluation.charts import KINDS
-from etchline.evaluation.errormap import draw_error_map
+from etchline.evaluation.errormap import draw_witnesses
 from etchline.evaluation.esd import EsdSettings
 from etchline.evaluation.flagging import Cell, FlagCounts, count_flags
 from etchline.evaluation.folders import MaskPair
-from etchline.evaluation.pooling import ImageScore, worst_images
+from etchline.evaluation.pooling import ImageScore, worst_first, worst_images
 from etchline.evaluation.scoring import WORTH_A_PROCESS
 from etchline.evaluation.witness import EIGHT_CONNECTED, WitnessCode, find_witnesses
 from etchline.images import encode_png, read_image, read_mask
@@ -122,10 +122,8 @@ def worst_of_each_ic(scores: Iterable[ImageScore]) -> tuple[ImageScore, ...]:
     Images of unknown IC are one group, the first.
     """
     worst: dict[str, ImageScore] = {}
-    for score in sorted(scores, key=lambda each: each.image):
-        ic = score.ic or ""
-        if ic not in worst or _badness(score) > _badness(worst[ic]):
-            worst[ic] = score
+    for score in sorted(scores, key=worst_first):
+        worst.setdefault(score.ic or "", score)
     return tuple(worst[ic] for ic in sorted(worst))
 
 
@@ -169,10 +167,11 @@ def examine(subject: Subject, settings: EsdSettings, crop_px: int = CROP_PX) -> 
         ImageError: a file cannot be used.
     """
     pred_hw, truth_hw = read_mask(subject.pair.pred_path), read_mask(subject.pair.truth_path)
-    codes_hw = find_witnesses(pred_hw, truth_hw, settings).codes_hw
+    witnesses = find_witnesses(pred_hw, truth_hw, settings)
+    codes_hw = witnesses.codes_hw
     exhibit = overview = None
     if subject.close_up or subject.overview:
-        map_rgb = draw_error_map(pred_hw, truth_hw, settings, legend=False)
+        map_rgb = draw_witnesses(witnesses, pred_hw, truth_hw)
         box_xyxy = worst_box(codes_hw, crop_px)
         if subject.close_up:
             grey_hw = stretched(read_image(subject.image_path).pixels_hw)
@@ -245,8 +244,3 @@ def _at_most(picture_rgb: U8Array, edge_px: int) -> U8Array:
 def _errors_text(score: ImageScore) -> str:
     found = [(kind.of(score.counts), kind) for kind in KINDS]
     return ", ".join(f"{number} {kind.name if number == 1 else kind.plural}" for number, kind in found)
-
-
-def _badness(score: ImageScore) -> tuple[int, float]:
-    rate = score.counts.rate
-    return score.counts.errors, float("inf") if rate is None and score.counts.errors else rate or 0.0

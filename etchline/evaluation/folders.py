@@ -13,6 +13,7 @@ from typing import Protocol
 
 from etchline.errors import PairingError
 from etchline.images import is_image_path
+from etchline.storage import files_below
 
 KEY_ENDINGS = ("_lines", "_pred", "_gt", "_mask")
 IGNORED_ENDINGS = ("_confidence", "_overlay", "_errors")
@@ -31,6 +32,7 @@ class MaskPair:
         split: the dataset's split; None without a dataset.
         pred_path: file of the prediction.
         truth_path: file of the truth.
+        truth_sha256: what the dataset says of that file; None without a dataset.
     """
 
     image: str
@@ -38,6 +40,7 @@ class MaskPair:
     split: str | None
     pred_path: Path
     truth_path: Path
+    truth_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class TruthFile:
         ic: the IC; None where it is not known.
         split: the dataset's split; None without a dataset.
         path: file of the truth.
+        sha256: what the dataset says of that file; None without a dataset.
     """
 
     image: str
@@ -72,6 +76,14 @@ class TruthFile:
     ic: str | None
     split: str | None
     path: Path
+    sha256: str | None = None
+
+
+class FileDigests(Protocol):
+    """What pairing needs of an image's digests."""
+
+    @property
+    def mask(self) -> str: ...  # noqa: D102
 
 
 class DatasetImage(Protocol):
@@ -85,6 +97,9 @@ class DatasetImage(Protocol):
 
     @property
     def split(self) -> str: ...  # noqa: D102
+
+    @property
+    def sha256(self) -> FileDigests: ...  # noqa: D102
 
 
 def pair_folders(pred_dir: Path, truth_dir: Path) -> Pairing:
@@ -144,7 +159,7 @@ def pair_truths(
             missing.append(truth.image)
             continue
         used.add(path)
-        pairs.append(MaskPair(truth.image, truth.ic, truth.split, path, truth.path))
+        pairs.append(MaskPair(truth.image, truth.ic, truth.split, path, truth.path, truth.sha256))
     surplus = sorted(
         path.relative_to(pred_dir).as_posix()
         for key, path in predictions.items()
@@ -181,11 +196,12 @@ def masks_by_key(folder: Path, role: str) -> dict[str, Path]:
     Raises:
         PairingError: no folder, no masks, or several files of one key of which not exactly one is
             `<stem>_lines`.
+        InputError: a folder below it cannot be read.
     """
     if not folder.is_dir():
         raise PairingError(f"{folder}: is not a folder; give the folder of the {role} masks")
     candidates: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in files_below(folder):
         relative = PurePosixPath(path.relative_to(folder).as_posix())
         hidden = any(part.startswith(".") for part in relative.parts)
         if hidden or not is_image_path(path) or relative.stem.endswith(IGNORED_ENDINGS) or not path.is_file():
@@ -222,7 +238,14 @@ def _dataset_truth(entry: DatasetImage, mask_path: Path) -> TruthFile:
     # An image may itself be called x_mask: its mirrored prediction x_mask_lines has the key x_mask.
     pred_keys = [each.with_suffix("").as_posix() for each in (path, mirrored)]
     pred_keys += [key_of(each) for each in (path, mirrored)]
-    return TruthFile(path.with_suffix("").as_posix(), tuple(pred_keys), entry.ic, entry.split, mask_path)
+    return TruthFile(
+        image=path.with_suffix("").as_posix(),
+        pred_keys=tuple(pred_keys),
+        ic=entry.ic,
+        split=entry.split,
+        path=mask_path,
+        sha256=entry.sha256.mask,
+    )
 
 
 def _ic_of(key: str) -> str | None:

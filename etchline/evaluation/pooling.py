@@ -1,5 +1,6 @@
 """Scores of many images as one: pooled counts, the interval of the pooled rate, groups and ranks."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -106,7 +107,17 @@ def worst_images(scores: Iterable[ImageScore]) -> list[ImageScore]:
     line that is missed has rate 1.
     """
     wrong = [score for score in scores if score.counts.errors]
-    return sorted(wrong, key=_badness)[:WORST_IMAGES]
+    return sorted(wrong, key=worst_first)[:WORST_IMAGES]
+
+
+def worst_first(score: ImageScore) -> tuple[int, float, str]:
+    """A key that sorts by errors, then by rate, both from the highest down, then by name.
+
+    Errors without any line are worse than any rate; an image without errors and lines is as good as any.
+    """
+    counts = score.counts
+    rate = math.inf if counts.errors and not counts.lines else counts.rate or 0.0
+    return -counts.errors, -rate, score.image
 
 
 def rate_interval(counts: Sequence[EsdCounts]) -> Interval | None:
@@ -138,9 +149,3 @@ def rate_interval(counts: Sequence[EsdCounts]) -> Interval | None:
 
 def _sum(counts: Iterable[EsdCounts]) -> EsdCounts:
     return sum(counts, EsdCounts())
-
-
-def _badness(score: ImageScore) -> tuple[int, float, str]:
-    """Sorts the worst first; errors without any line are worse than any rate."""
-    rate = score.counts.rate
-    return -score.counts.errors, -np.inf if rate is None else -rate, score.image

@@ -1,15 +1,16 @@
 """Scores of many mask pairs, over processes; a bad pair does not stop the others."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from etchline.datasets import file_sha256
 from etchline.errors import InputError
 from etchline.evaluation.errormap import draw_error_map
 from etchline.evaluation.esd import EsdSettings, evaluate_masks
-from etchline.evaluation.folders import MaskPair
+from etchline.evaluation.folders import MaskPair, Pairing
 from etchline.evaluation.pooling import ImageScore
-from etchline.evaluation.report import Failure
+from etchline.evaluation.report import Failure, Report
 from etchline.images import read_mask, write_image
 from etchline.processes import map_processes
 
@@ -55,8 +56,22 @@ def score_pairs(
     return map_processes(score, pairs, jobs, WORTH_A_PROCESS)
 
 
+def report_of(outcomes: Iterable[Outcome], pairing: Pairing, settings: EsdSettings) -> Report:
+    """The report of all pairs' outcomes, which may come in any order."""
+    done = sorted(outcomes, key=lambda outcome: outcome.image)
+    return Report(
+        settings=settings,
+        scores=tuple(outcome for outcome in done if isinstance(outcome, ImageScore)),
+        missing=pairing.missing,
+        surplus=pairing.surplus,
+        failures=tuple(outcome for outcome in done if isinstance(outcome, Failure)),
+    )
+
+
 def _score(pair: MaskPair, settings: EsdSettings, maps_dir: Path | None) -> ImageScore:
     names = (str(pair.pred_path), str(pair.truth_path))
+    if pair.truth_sha256:
+        file_sha256(pair.truth_path, pair.truth_sha256)
     pred_hw, truth_hw = read_mask(pair.pred_path), read_mask(pair.truth_path)
     result = evaluate_masks(pred_hw, truth_hw, settings, names=names)
     if maps_dir is not None:

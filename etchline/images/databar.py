@@ -32,11 +32,8 @@ _SMALLEST_BAR_PX, _SMALLEST_BAR, _LARGEST_BAR = 12, 0.02, 0.25
 _TOLERANCE = 3  # grey levels of 255: JPEG wobble of a flat area
 _EDGE_TOLERANCE = 12  # JPEG ringing in the bar's first row
 _INK_DISTANCE = 60  # grey levels between text and its background
-_BAR_ROW, _BLANK_ROW, _FIELD_ROW = (
-    0.4,
-    0.9,
-    0.3,
-)  # share of background in rows of the bar, its first row, the field
+# Share of background in rows of the bar, in its first row, and in rows of the field.
+_BAR_ROW, _BLANK_ROW, _FIELD_ROW = 0.4, 0.9, 0.3
 _MOST_COMMON_VALUE = 0.4  # share of a field row: more means a drawn picture without noise
 _INK_SHARE = (0.003, 0.45)
 _STRAY_SHARE = 0.01  # pixels of the bar that are neither background nor beside ink
@@ -96,9 +93,8 @@ def _bar_height(from_edge_hw: GreyArray, height: int) -> int:
     beside = shares[rows : rows + 8]
     if not first_is_blank or beside.max() > _FIELD_ROW:
         return 0
-    inner = np.array(
-        [not _is_rule(row) or share > _BAR_ROW for row, share in zip(rows_hw[:rows], shares, strict=False)]
-    )
+    bar = zip(rows_hw[:rows], shares[:rows], strict=True)
+    inner = np.array([not _is_rule(row) or share > _BAR_ROW for row, share in bar])
     return rows if _is_text(distance[:rows][inner]) else 0
 
 

@@ -50,7 +50,10 @@ def read_stream(
             nested cells; several top cells; a layer that is missing or must be chosen; a limit broken.
     """
     if pixel_size_nm is None:
-        raise LayoutError(f"{path}: a layout in physical units needs a pixel size; give pixel_size_nm")
+        raise LayoutError(
+            f"{path}: a layout in physical units needs a pixel size; "
+            "give its edge in nm (--layout-pixel-nm of synth, --pixel-size-nm of dataset import)"
+        )
     if not (math.isfinite(pixel_size_nm) and pixel_size_nm > 0):
         raise LayoutError(f"{path}: pixel_size_nm is {pixel_size_nm}; it must be a positive number")
     is_oasis = path.suffix.lower() in OASIS_SUFFIXES

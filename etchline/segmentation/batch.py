@@ -63,4 +63,7 @@ def _outcome(item: SegmentInput, out_dir: Path, options: FileOptions, bundle: Se
         record, is_new = segment_file(item, out_dir, options, bundle)
     except EtchlineError as error:
         return Outcome(item, "failed", error=str(error), exit_code=error.exit_code)
+    except Exception as error:  # noqa: BLE001  (a fault of ours must not cost the other images)
+        line = f"{item.image}: internal error: {type(error).__name__}: {error}"
+        return Outcome(item, "failed", error=line, exit_code=EtchlineError.exit_code)
     return Outcome(item, "done" if is_new else "skipped", record=record)

@@ -14,6 +14,7 @@ import numpy as np
 from etchline import __version__
 from etchline.contours import CellConfidence, ContourFormat, trace_lines, write_contours
 from etchline.datasets import file_sha256
+from etchline.errors import ImageError
 from etchline.images import ArraySink, WindowSource, open_image, open_sink, write_image
 from etchline.images.formats import image_format
 from etchline.segmentation.confidence import CellCalibration
@@ -28,6 +29,7 @@ from etchline.segmentation.record import (
     NormalisationRecord,
     OptionsRecord,
     SegmentRecord,
+    is_foreign,
     read_record,
     write_record,
 )
@@ -116,10 +118,13 @@ def segment_file(
     stands beside incomplete results.
 
     Raises:
-        ImageError: the image cannot be used; older results stay.
+        ImageError: the image cannot be used, or its record would replace a file of another origin; older
+            results stay.
+        DatasetError: the image has changed since its dataset was made.
         DatasetError: it can be opened, but not read to its end.
         OutputError: a result cannot be written.
     """
+    _check_name(item)
     suffix = ".tif" if image_format(item.image) == "tiff" else ".png"
     folder = out_dir / item.stem.parent
     results = _Results(folder, item.stem.name, suffix, options.contours)
@@ -128,7 +133,12 @@ def segment_file(
         pixel_size_nm=options.pixel_size_nm or item.pixel_size_nm,
         network=options.network,
     )
-    sha256 = file_sha256(item.image)
+    sha256 = file_sha256(item.image, item.sha256)
+    if is_foreign(results.record) and not options.overwrite:
+        raise ImageError(
+            f"{item.image}: its record would overwrite {results.record}, which etchline has not written; "
+            "choose another --out, or replace it (--overwrite)"
+        )
     earlier = read_record(results.record)
     if earlier and not options.overwrite and _is_current(earlier, sha256, chosen, bundle, results):
         return earlier, False
@@ -150,6 +160,15 @@ def segment_file(
     record = _record(image, chosen, bundle, made.result, timings_s, results.outputs)
     write_record(results.record, record)
     return record, True
+
+
+def _check_name(item: SegmentInput) -> None:
+    try:
+        f"{item.stem}{item.image.name}".encode()
+    except UnicodeEncodeError as error:
+        raise ImageError(
+            f"{str(item.image)!r}: its name is not UTF-8, which the record is written in; rename it"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What the user gave to segment, as a list of images and the names of their results."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -8,6 +9,7 @@ from etchline.datasets import MANIFEST, load_dataset
 from etchline.errors import ImageError, SettingsError
 from etchline.images import is_image_path
 from etchline.segmentation.record import read_record
+from etchline.storage import files_below
 
 PICTURE_SUFFIXES = ("_lines", "_confidence", "_overlay")
 
@@ -20,11 +22,13 @@ class SegmentInput:
         image: the file.
         stem: path of the results below the output folder, without suffix.
         pixel_size_nm: what the dataset says; `None` where it says nothing.
+        sha256: what the dataset says of the file; `None` without a dataset.
     """
 
     image: Path
     stem: PurePosixPath
     pixel_size_nm: float | None = None
+    sha256: str | None = None
 
 
 def collect_inputs(paths: Sequence[Path], out_dir: Path) -> list[SegmentInput]:
@@ -36,14 +40,15 @@ def collect_inputs(paths: Sequence[Path], out_dir: Path) -> list[SegmentInput]:
 
     Raises:
         ImageError: a folder without images.
+        InputError: a folder that cannot be read.
         DatasetError: the manifest of a dataset cannot be used.
         SettingsError: two images with one result, or a result that would overwrite an image.
     """
     inputs: list[SegmentInput] = []
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises where a folder above is locked)
             inputs.append(SegmentInput(path, PurePosixPath(path.stem)))
-        elif (path / MANIFEST).exists():
+        elif os.access(path, os.X_OK) and (path / MANIFEST).exists():
             inputs.extend(_dataset_inputs(path))
         else:
             inputs.extend(_folder_inputs(path, out_dir))
@@ -56,16 +61,23 @@ def _dataset_inputs(folder: Path) -> list[SegmentInput]:
     for entry in dataset.images:
         name = PurePosixPath(entry.image)
         below = name.relative_to("images") if name.parts[0] == "images" and len(name.parts) > 1 else name
-        found.append(SegmentInput(dataset.image_path(entry), below.with_suffix(""), entry.pixel_size_nm))
+        found.append(
+            SegmentInput(
+                image=dataset.image_path(entry),
+                stem=below.with_suffix(""),
+                pixel_size_nm=entry.pixel_size_nm,
+                sha256=entry.sha256.image,
+            )
+        )
     return found
 
 
 def _folder_inputs(folder: Path, out_dir: Path) -> list[SegmentInput]:
     results = out_dir.resolve() if out_dir.resolve() != folder.resolve() else None
     found = []
-    for path in sorted(folder.rglob("*")):
+    for path in files_below(folder):
         name = path.relative_to(folder)
-        if any(part.startswith(".") for part in name.parts) or not is_image_path(path) or path.is_dir():
+        if any(part.startswith(".") for part in name.parts) or not is_image_path(path):
             continue
         if (results and path.resolve().is_relative_to(results)) or _is_result(path):
             continue

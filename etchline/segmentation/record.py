@@ -138,6 +138,18 @@ def read_record(path: Path) -> SegmentRecord | None:
         return None
 
 
+def is_foreign(path: Path) -> bool:
+    """Whether `path` is somebody else's JSON: it does not look like a record of any version.
+
+    What is no JSON at all is taken for a damaged record, which is made anew.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return not (isinstance(content, dict) and {"bundle", "cells", "outputs"} <= content.keys())
+
+
 def settings_digest(settings: Mapping[str, object]) -> str:
     """The sha256 of settings written as canonical JSON (sorted keys, no spaces)."""
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"))

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from etchline import __version__
-from etchline.datasets import Dataset, load_dataset, make_entry, save_dataset, split_entries
+from etchline.datasets import Dataset, file_sha256, load_dataset, make_entry, save_dataset, split_entries
 from etchline.datasets.importing import check_replaceable
 from etchline.datasets.staging import Staging, staged_folder
 from etchline.datasets.tracking import Track, untracked
-from etchline.errors import DatasetError
+from etchline.errors import DatasetError, LayoutError, OutputError
 from etchline.processes import map_processes
 from etchline.storage import write_text
 from etchline.synthesis.benchmark import SynthRequest, draw_files, plan
@@ -43,11 +43,16 @@ def synthesise(
         LayoutError: a layout file cannot be used.
         OutputError: `out` cannot be written.
     """
-    if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
-        raise DatasetError(
-            f"{out}: exists and is not empty; choose a new folder, or replace it (--overwrite)"
-        )
-    check_replaceable(out)
+    try:
+        if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
+            raise DatasetError(
+                f"{out}: exists and is not empty; choose a new folder, or replace it (--overwrite)"
+            )
+        check_replaceable(out)
+    except PermissionError as error:
+        raise OutputError(
+            f"{out}: cannot be looked into ({error.strerror}); choose another folder"
+        ) from error
     planned = plan(request)
     with staged_folder(out) as staging:
         _keep_only(staging, request)
@@ -72,8 +77,19 @@ def synthesise(
 
 
 def request_stamp(request: SynthRequest) -> str:
-    """JSON that is equal where the same request to the same version gives the same images."""
-    return json.dumps({"version": __version__, **asdict(request)}, default=str, sort_keys=True)
+    """JSON that is equal where the same request to the same version gives the same images.
+
+    Raises:
+        LayoutError: a layout file cannot be read.
+    """
+    layouts = {}
+    for path in request.layouts:
+        try:
+            layouts[str(path)] = file_sha256(path)
+        except DatasetError as error:
+            raise LayoutError(str(error)) from error
+    content = {"version": __version__, **asdict(request), "layouts": layouts}
+    return json.dumps(content, sort_keys=True)
 
 
 def _keep_only(staging: Staging, request: SynthRequest) -> None:

@@ -27,7 +27,7 @@ def smooth_field(rng: np.random.Generator, shape_hw: tuple[int, int], length_px:
     transform = np.array([[1 / spacing, 0, phase_x + 1], [0, 1 / spacing, phase_y + 1]], np.float32)
     # Cubic, not linear: linear interpolation shows its grid as diamond-shaped spots.
     field = cv2.warpAffine(coarse, transform, (width, height), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
-    return np.asarray(field, np.float32) / CUBIC_DEVIATION
+    return np.asarray(field / CUBIC_DEVIATION, np.float32)
 
 
 def spots(rng: np.random.Generator, shape_hw: tuple[int, int], length_px: float, share: float) -> FloatArray:

@@ -62,7 +62,8 @@ def _add_noise(signal_hw: FloatArray, look: Appearance, rng: np.random.Generator
     variance_gain = np.float32(OVER_DISPERSION * look.shot_gain)
     if look.noise == "gamma":
         # Shape k and scale g give mean k g and variance k g^2: the shot noise's, but skewed.
-        noisy = rng.standard_gamma(signal_hw / variance_gain, dtype=np.float32) * variance_gain
+        deviates = rng.standard_gamma(signal_hw / variance_gain, dtype=np.float32)
+        noisy = np.asarray(deviates * variance_gain, np.float32)
     else:
         # At these doses (tens of electrons) a normal deviate is as good as a Poisson one and 8 times faster.
         deviates = rng.standard_normal(signal_hw.shape, np.float32)

@@ -108,10 +108,3 @@ def test_bad_input_is_one_line_and_2(tmp_path, lab):
         assert result.stderr.startswith("error: ")
         assert result.stderr.count("\n") == 1
     assert "Traceback" in run("check", tmp_path / "absent", "--debug").stderr
-
-
-@pytest.mark.parametrize("command", ["check", "show", "import", "split"])
-def test_help_has_an_example(command):
-    result = run(command, "--help")
-    assert result.exit_code == 0
-    assert f"Example: etchline dataset {command}" in " ".join(result.stdout.split())

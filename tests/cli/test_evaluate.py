@@ -10,12 +10,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from etchline.cli.evaluate import EXAMPLE, evaluate
+from etchline.cli.evaluate import evaluate
 from etchline.images import write_image
 from tests.evaluation.drawings import comb
 
 app = typer.Typer()
-app.command(epilog=EXAMPLE)(evaluate)
+app.command()(evaluate)
 
 
 @pytest.fixture
@@ -217,6 +217,20 @@ class TestDataset:
         report = json.loads(run(tmp_path / "pred", "--dataset", dataset, "--json").stdout)
         assert report["total"]["opens"] == 3
 
+    def test_a_truth_that_changed_is_not_scored(self, run, tmp_path):
+        dataset = write_dataset(tmp_path / "data")
+        for n in range(3):
+            write_image(tmp_path / "pred" / f"ic01/m1/{n}_lines.png", broken_comb(n))
+        write_image(dataset / "masks/ic01/m1/1.png", broken_comb(1))
+        result = run(tmp_path / "pred", "--dataset", dataset, "--json")
+        assert result.exit_code == 2
+        assert re.match(
+            r"error: .*masks/ic01/m1/1\.png: changed since dataset\.json was written", result.stderr
+        )
+        report = json.loads(result.stdout)
+        assert [each["image"] for each in report["failed"]] == ["images/ic01/m1/1"]
+        assert (report["total"]["images"], report["total"]["opens"]) == (2, 2)
+
     def test_split_without_images(self, run, tmp_path):
         dataset = write_dataset(tmp_path / "data")
         result = run(tmp_path / "pred", "--dataset", dataset, "--split", "unseen")
@@ -227,9 +241,3 @@ class TestDataset:
         result = run(tmp_path, "--dataset", tmp_path)
         assert result.exit_code == 2
         assert "no dataset.json there" in result.stderr
-
-
-def test_help_has_the_example(run):
-    result = run("--help")
-    assert result.exit_code == 0
-    assert "Example: etchline evaluate" in result.stdout

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import re
 
 import numpy as np
@@ -149,3 +151,45 @@ def test_an_interrupted_run_keeps_what_is_finished_and_goes_on(etchline, tmp_pat
     assert (tmp_path / "out" / "a.json").exists()
     monkeypatch.setattr(batch, "segment_file", real)
     assert "1 segmented, 1 already complete" in etchline("in", "--out", "out").stdout
+
+
+def test_a_fault_in_one_image_does_not_cost_the_others(etchline, tmp_path, monkeypatch):
+    real = batch.segment_file
+
+    def faulty(item, *rest):
+        if item.image.name == "a.png":
+            raise ZeroDivisionError("drawn")
+        return real(item, *rest)
+
+    monkeypatch.setattr(batch, "segment_file", faulty)
+    result = etchline("in", "--out", "out")
+    assert result.exit_code == 3
+    assert "1 segmented, 1 failed" in result.stdout
+    assert result.stderr == "error: in/a.png: internal error: ZeroDivisionError: drawn\n"
+    assert (tmp_path / "out" / "x" / "b.json").exists()
+
+
+def test_a_name_that_is_not_utf8_is_refused_after_the_good_ones(etchline, tmp_path):
+    source = (tmp_path / "in" / "a.png").read_bytes()
+    (tmp_path / "in" / "a\udcff.png").write_bytes(source)
+    result = etchline("in", "--out", "out")
+    assert result.exit_code == 2
+    assert "2 segmented, 1 failed" in result.stdout
+    assert result.stderr == (
+        "error: 'in/a\\udcff.png': its name is not UTF-8, which the record is written in; rename it\n"
+    )
+
+
+def test_an_unreadable_image_does_not_stop_the_others(etchline, tmp_path, monkeypatch):
+    real = command.Path.stat
+
+    def stat(path, **options):
+        if path.name == "private.png":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(command.Path, "stat", stat)
+    result = etchline("private.png", "in/a.png", "--out", "out")
+    assert result.exit_code == 2
+    assert "1 segmented, 1 failed" in result.stdout
+    assert re.match(r"error: private\.png: cannot be read \(Permission denied\)", result.stderr)

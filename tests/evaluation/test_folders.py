@@ -16,10 +16,16 @@ from etchline.evaluation.folders import (
 
 
 @dataclass(frozen=True)
+class Sha256:
+    mask: str = "5a"
+
+
+@dataclass(frozen=True)
 class Entry:
     image: str
     ic: str = "ic01"
     split: str = "test"
+    sha256: Sha256 = Sha256()
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -113,7 +119,8 @@ class TestDataset:
     def test_predictions_mirror_the_image_path(self, tmp_path, name):
         pred = touch(tmp_path / "pred", name)
         pairing = pair_dataset(pred, [(Entry("images/ic01/m2/0001.png"), self.MASK)])
-        assert pairing.pairs == (MaskPair("images/ic01/m2/0001", "ic01", "test", pred / name, self.MASK),)
+        expected = MaskPair("images/ic01/m2/0001", "ic01", "test", pred / name, self.MASK, "5a")
+        assert pairing.pairs == (expected,)
 
     def test_image_elsewhere_than_under_images(self, tmp_path):
         pred = touch(tmp_path / "pred", "scans/0001_lines.png")

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from etchline.errors import ImageError, OutputError
+from etchline.errors import DatasetError, ImageError, OutputError
 from etchline.evaluation import EsdSettings, evaluate_masks
 from etchline.images import ArraySource, read_image, read_mask, write_image
 from etchline.segmentation import batch, files
@@ -248,3 +248,21 @@ class Deadly:
 def test_the_digest_does_not_depend_on_the_order_of_settings():
     assert settings_digest({"a": 1, "b": [1.5]}) == settings_digest({"b": [1.5], "a": 1})
     assert settings_digest({"a": 1}) != settings_digest({"a": 2})
+
+
+def test_an_image_that_changed_since_its_dataset_was_made_is_refused(item, tmp_path):
+    changed = dataclasses.replace(item, sha256="0" * 64)
+    with pytest.raises(DatasetError, match=r"a\.png: changed since dataset\.json was written"):
+        run(changed, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_somebody_elses_json_is_not_overwritten(item, tmp_path):
+    (tmp_path / "out/ic01").mkdir(parents=True)
+    theirs = tmp_path / "out/ic01/a.json"
+    theirs.write_text('{"sample": 7}')
+    with pytest.raises(ImageError, match=r"a.png: its record would overwrite .*a.json, .*--overwrite"):
+        run(item, tmp_path / "out")
+    assert [path.name for path in theirs.parent.iterdir()] == ["a.json"]
+    assert theirs.read_text() == '{"sample": 7}'
+    assert run(item, tmp_path / "out", overwrite=True)[1]

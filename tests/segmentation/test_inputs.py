@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import pytest
 
-from etchline.datasets import Dataset, make_entry, save_dataset
+from etchline.datasets import Dataset, file_sha256, make_entry, save_dataset
 from etchline.errors import DatasetError, ImageError, SettingsError
 from etchline.images import write_image
 from etchline.segmentation.files import FileOptions, segment_file
@@ -62,9 +62,8 @@ def dataset(folder, image="images/ic01/m1/0001.png"):
 def test_a_dataset_gives_paths_below_its_images_and_pixel_sizes(tmp_path):
     dataset(tmp_path / "set")
     (item,) = collect_inputs([tmp_path / "set"], tmp_path / "out")
-    assert item == SegmentInput(
-        tmp_path / "set" / "images/ic01/m1/0001.png", PurePosixPath("ic01/m1/0001"), 4.5
-    )
+    image = tmp_path / "set" / "images/ic01/m1/0001.png"
+    assert item == SegmentInput(image, PurePosixPath("ic01/m1/0001"), 4.5, file_sha256(image))
 
 
 def test_a_dataset_without_an_images_folder_keeps_its_paths(tmp_path):

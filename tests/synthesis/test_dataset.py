@@ -7,7 +7,7 @@ from etchline.datasets import load_dataset
 from etchline.errors import DatasetError, LayoutError, SettingsError
 from etchline.images import read_image, read_mask, write_image
 from etchline.synthesis.benchmark import SynthRequest
-from etchline.synthesis.dataset import synthesise
+from etchline.synthesis.dataset import request_stamp, synthesise
 
 SMALL = SynthRequest(ics=9, images_per_ic=3, size_px=64, seed=7)
 
@@ -150,7 +150,7 @@ def test_a_layout_without_metal(tmp_path):
     request = SynthRequest(ics=1, images_per_ic=1, size_px=64, layouts=(tmp_path / "empty.png",))
     with pytest.raises(LayoutError, match=r"empty.png: holds no metal; choose another layer or file"):
         synthesise(request, tmp_path / "d", jobs=1)
-    assert not (tmp_path / "d").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.png"]
 
 
 def test_hy5syn_layouts_can_be_drawn(real_data, tmp_path):
@@ -164,3 +164,20 @@ def test_hy5syn_layouts_can_be_drawn(real_data, tmp_path):
 def test_the_name_says_the_seed(tmp_path):
     synthesise(SynthRequest(ics=1, images_per_ic=1, size_px=64, seed=3), tmp_path / "d", jobs=1)
     assert json.loads((tmp_path / "d" / "dataset.json").read_text())["name"] == "etchline synth --seed 3"
+
+
+def test_a_changed_layout_file_is_drawn_anew(tmp_path):
+    mask = np.zeros((64, 64), np.uint8)
+    mask[20:30] = 255
+    write_image(tmp_path / "layout.png", mask)
+    request = SynthRequest(ics=1, images_per_ic=1, size_px=64, layouts=(tmp_path / "layout.png",))
+    before = request_stamp(request)
+    assert request_stamp(request) == before
+    write_image(tmp_path / "layout.png", mask.T.copy())
+    assert request_stamp(request) != before
+
+
+def test_a_missing_layout_file(tmp_path):
+    request = SynthRequest(ics=1, images_per_ic=1, size_px=64, layouts=(tmp_path / "none.svg",))
+    with pytest.raises(LayoutError, match=r"none.svg: cannot be read"):
+        synthesise(request, tmp_path / "d", jobs=1)
