@@ -37,6 +37,9 @@ class LineNetwork(nn.Module):
         size: see `NetworkSize`.
     """
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, size: NetworkSize) -> None:
         super().__init__()
         self.size = size
