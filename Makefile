@@ -16,6 +16,8 @@ SHELL := /bin/bash
 # On a busy machine several OpenMP threads are slower than one; work is spread over processes.
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# sam2 would otherwise compile a CUDA extension that only its video post-processing uses.
+export SAM2_BUILD_CUDA := 0
 
 .PHONY: help demo test check check-full clean
 
@@ -46,7 +48,11 @@ $(VENV)/.installed: pyproject.toml
 	@$(call install,.)
 
 $(VENV)/.installed-dev: pyproject.toml
-	@$(call install,.[dev])
+	@$(call install,.[dev,train])
+	# topolosses asks for opencv-python, which puts files that need a display's libraries over the headless ones.
+	if $(VENV)/bin/python -m pip uninstall --quiet --yes opencv-python 2>/dev/null; then
+	  $(VENV)/bin/python -m pip install --quiet --no-deps --force-reinstall opencv-python-headless
+	fi
 	touch $(VENV)/.installed
 
 # Installs $(1) editable into the environment, which is made first where it is missing or was left half-made.

@@ -39,10 +39,10 @@ def test_make_lists_its_targets() -> None:
     assert listed == ["help", "demo", "test", "check", "check-full", "clean"]
 
 
-def test_the_demo_installs_the_base_package_and_the_tests_the_dev_extra(tmp_path: Path) -> None:
+def test_the_demo_installs_the_base_package_and_the_tests_what_they_need(tmp_path: Path) -> None:
     venv = f"VENV={tmp_path / 'venv'}"
     assert "--editable '.'\n" in make("-n", "demo", venv).stdout
-    assert "--editable '.[dev]'\n" in make("-n", "test", venv).stdout
+    assert "--editable '.[dev,train]'\n" in make("-n", "test", venv).stdout
 
 
 def test_make_says_which_interpreters_it_tried(tmp_path: Path) -> None:

@@ -66,7 +66,9 @@ def test_prompts_reach_the_masks(nano):
     assert not torch.equal(here, nowhere)
 
 
-def test_it_is_sam2_without_the_video(tmp_path):
+# sam2's own predictor uses calls that torch and numpy have deprecated.
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_it_is_sam2_without_the_video():
     """The same weights give the logits of sam2's own image predictor."""
     from sam2.build_sam import build_sam2
     from sam2.sam2_image_predictor import SAM2ImagePredictor

@@ -96,7 +96,7 @@ class Evil:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"no weights", pickle.dumps({"model": Evil()}), b"PK\x03\x04"],
+    [b"", b"no weights", pickle.dumps({"model": Evil()}, protocol=2), b"PK\x03\x04"],
     ids=["empty", "text", "pickle", "zip"],
 )
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
