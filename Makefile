@@ -6,6 +6,8 @@ VENV ?= .venv
 # Newest first, within `requires-python`; the first that runs is taken.
 PYTHONS := python3.13 python3.12 python3.11 python3
 WORKERS ?= 2
+# What the tests need; a variable, because `call` would take the comma for its own.
+TESTED := .[dev,train]
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -48,7 +50,7 @@ $(VENV)/.installed: pyproject.toml
 	@$(call install,.)
 
 $(VENV)/.installed-dev: pyproject.toml
-	@$(call install,.[dev,train])
+	@$(call install,$(TESTED))
 	# topolosses asks for opencv-python, which puts files that need a display's libraries over the headless ones.
 	if $(VENV)/bin/python -m pip uninstall --quiet --yes opencv-python 2>/dev/null; then
 	  $(VENV)/bin/python -m pip install --quiet --no-deps --force-reinstall opencv-python-headless

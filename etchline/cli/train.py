@@ -60,6 +60,7 @@ def train(
         from etchline.datasets import load_dataset
         from etchline.training import runs
 
+        _check_init(init)
         request = runs.TrainRequest(
             dataset=load_dataset(dataset),
             out_dir=out_dir,
@@ -93,6 +94,18 @@ def _need_packages() -> None:
     missing = [name for name in ("torch", "sam2", "safetensors") if find_spec(name) is None]
     if missing:
         raise MissingPackageError(f"training needs {', '.join(missing)}: pip install 'etchline[train]'")
+
+
+def _check_init(init: str) -> None:
+    """Verifies a bundle that training starts from.
+
+    Raises:
+        BundleError: a file of it is not what its manifest says.
+    """
+    from etchline.bundle import MANIFEST, load_bundle
+
+    if (Path(init) / MANIFEST).is_file():
+        load_bundle(Path(init))
 
 
 def _recipe(path: Path | None, size: str | None, parts: str | None) -> "Recipe":
