@@ -98,3 +98,12 @@ def test_an_interruption_names_the_way_on(folder, monkeypatch):
     result = call(folder)
     assert result.exit_code == 130
     assert "add --resume to go on" in result.stderr
+
+
+def test_a_bundle_is_verified_before_training_starts_from_it(folder):
+    (folder / "bundle").mkdir()
+    (folder / "bundle" / "bundle.json").write_text("{}")
+    result = call(folder, "--init", str(folder / "bundle"))
+    assert result.exit_code == 2
+    assert "bundle.json" in result.stderr
+    assert not (folder / "out").exists()
