@@ -55,7 +55,22 @@ $(VENV)/.installed-dev: pyproject.toml
 	if $(VENV)/bin/python -m pip uninstall --quiet --yes opencv-python 2>/dev/null; then
 	  $(VENV)/bin/python -m pip install --quiet --no-deps --force-reinstall opencv-python-headless
 	fi
+	# Its wheel leaves out one library of the system, which bare machines lack.
+	if ! $(VENV)/bin/python -c 'import ctypes; ctypes.CDLL("libgobject-2.0.so.0")' 2>/dev/null; then
+	  $(call apt_install,libglib2.0-0,topolosses needs a library)
+	fi
 	touch $(VENV)/.installed
+
+# Installs Debian's package $(1) where this user may; otherwise says what is wrong, $(2), and how to mend it.
+define apt_install
+if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$(1)"
+else
+  echo "error: $(2); install it with: sudo apt-get install $(1)" >&2
+  exit 1
+fi
+endef
 
 # Installs $(1) editable into the environment, which is made first where it is missing or was left half-made.
 define install
@@ -71,13 +86,7 @@ if ! $(VENV)/bin/python -m pip --version >/dev/null 2>&1; then
   fi
   if ! "$$python" -c 'import ensurepip' 2>/dev/null; then
     package=$$("$$python" -c 'import sys; print("python3.%d-venv" % sys.version_info.minor)')
-    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-      apt-get update -qq
-      DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$package"
-    else
-      echo "error: $$python cannot make virtual environments; install them with: sudo apt-get install $$package" >&2
-      exit 1
-    fi
+    $(call apt_install,$$package,$$python cannot make virtual environments)
   fi
   echo "making $(VENV) with $$("$$python" --version)"
   "$$python" -m venv --clear $(VENV)

@@ -61,5 +61,5 @@ def test_make_says_what_to_install_where_venv_is_missing(tmp_path: Path) -> None
     result = make("demo", f"VENV={tmp_path / 'venv'}", f"PYTHON={bare}", path_first=tmp_path / "bin")
     assert result.returncode != 0
     package = f"python3.{sys.version_info.minor}-venv"
-    assert f"install them with: sudo apt-get install {package}" in result.stderr
+    assert f"install it with: sudo apt-get install {package}" in result.stderr
     assert not (tmp_path / "venv").exists()
