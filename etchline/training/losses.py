@@ -142,8 +142,8 @@ def _matching_loss(**settings: object) -> Callable[[Tensor, Tensor], Tensor]:
             from topolosses.losses import BettiMatchingLoss
     except ImportError as error:
         raise MissingPackageError(
-            "the Betti matching loss needs topolosses: pip install 'etchline[train]', "
-            "or set optimiser.betti_epochs: 0 in the recipe"
+            f"the Betti matching loss needs topolosses ({error}): pip install 'etchline[train]' and, on a "
+            "bare Debian, apt-get install libglib2.0-0; or set optimiser.betti_epochs: 0 in the recipe"
         ) from error
     loss: Any = BettiMatchingLoss(**settings)
     matching: Callable[[Tensor, Tensor], Tensor] = loss
