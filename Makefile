@@ -55,17 +55,18 @@ $(VENV)/.installed-dev: pyproject.toml
 	if $(VENV)/bin/python -m pip uninstall --quiet --yes opencv-python 2>/dev/null; then
 	  $(VENV)/bin/python -m pip install --quiet --no-deps --force-reinstall opencv-python-headless
 	fi
-	# Its wheel leaves out one library of the system, which bare machines lack.
-	if ! $(VENV)/bin/python -c 'import ctypes; ctypes.CDLL("libgobject-2.0.so.0")' 2>/dev/null; then
-	  $(call apt_install,libglib2.0-0,topolosses needs a library)
+	# Its wheel leaves out two libraries of the system, which bare machines lack.
+	libraries='import ctypes; [ctypes.CDLL(name) for name in ("libGL.so.1", "libgobject-2.0.so.0")]'
+	if ! $(VENV)/bin/python -c "$$libraries" 2>/dev/null; then
+	  $(call apt_install,libgl1 libglib2.0-0,topolosses needs libraries of the system)
 	fi
 	touch $(VENV)/.installed
 
-# Installs Debian's package $(1) where this user may; otherwise says what is wrong, $(2), and how to mend it.
+# Installs Debian's packages $(1) where this user may; otherwise says what is wrong, $(2), and how to mend it.
 define apt_install
 if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$(1)"
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1)
 else
   echo "error: $(2); install it with: sudo apt-get install $(1)" >&2
   exit 1

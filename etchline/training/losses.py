@@ -143,7 +143,7 @@ def _matching_loss(**settings: object) -> Callable[[Tensor, Tensor], Tensor]:
     except ImportError as error:
         raise MissingPackageError(
             f"the Betti matching loss needs topolosses ({error}): pip install 'etchline[train]' and, on a "
-            "bare Debian, apt-get install libglib2.0-0; or set optimiser.betti_epochs: 0 in the recipe"
+            "bare Debian, apt-get install libgl1 libglib2.0-0; or set optimiser.betti_epochs: 0"
         ) from error
     loss: Any = BettiMatchingLoss(**settings)
     matching: Callable[[Tensor, Tensor], Tensor] = loss
