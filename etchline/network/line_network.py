@@ -5,7 +5,6 @@ from typing import NamedTuple
 import torch
 from sam2.modeling.backbones.hieradet import Hiera
 from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
-from sam2.modeling.position_encoding import PositionEmbeddingSine
 from sam2.modeling.sam.mask_decoder import MaskDecoder
 from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from sam2.modeling.sam.transformer import TwoWayTransformer
@@ -91,6 +90,13 @@ class LineNetwork(nn.Module):
         return logits, iou
 
 
+class _NoPositions(nn.Module):
+    """Stands where the video memory would ask the neck for positions: nobody reads them here."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.new_empty(0)
+
+
 def _image_encoder(size: NetworkSize) -> ImageEncoder:
     channels = [size.embed_dim * 2**stage for stage in range(len(size.stages))]
     return ImageEncoder(
@@ -103,7 +109,7 @@ def _image_encoder(size: NetworkSize) -> ImageEncoder:
             window_pos_embed_bkg_spatial_size=(size.background_size, size.background_size),
         ),
         neck=FpnNeck(
-            position_encoding=PositionEmbeddingSine(num_pos_feats=size.d_model, normalize=True),
+            position_encoding=_NoPositions(),
             d_model=size.d_model,
             backbone_channel_list=channels[::-1],
             fpn_top_down_levels=[2, 3],

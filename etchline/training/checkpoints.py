@@ -17,6 +17,7 @@ from etchline.errors import WeightsError
 from etchline.network.line_network import LineNetwork
 from etchline.network.weights import assign_weights
 from etchline.storage import atomic_path
+from etchline.training.optimisers import Optimiser
 
 STATE = "state.safetensors"
 _WEIGHTS, _OPTIMISER, _RNG = "network.", "optimiser.", "rng."
@@ -98,17 +99,14 @@ class Progress(BaseModel):
         self.pixel_loss_sum = self.betti_loss_sum = 0.0
 
 
-def save_state(
-    folder: Path, network: LineNetwork, optimiser: torch.optim.Optimizer, progress: Progress
-) -> None:
+def save_state(folder: Path, network: LineNetwork, optimiser: Optimiser, progress: Progress) -> None:
     """Writes `state.safetensors` of a run; an older one is replaced at once or not at all.
 
     Raises:
         OutputError: it cannot be written.
     """
     tensors = {_WEIGHTS + name: tensor for name, tensor in network.state_dict().items()}
-    for index, moments in optimiser.state_dict()["state"].items():
-        tensors |= {f"{_OPTIMISER}{index}.{name}": tensor for name, tensor in moments.items()}
+    tensors |= {_OPTIMISER + name: tensor for name, tensor in optimiser.moments().items()}
     tensors[_RNG + "cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         states = torch.cuda.get_rng_state_all()
@@ -123,7 +121,7 @@ def save_state(
         temporary.chmod(mode)  # safetensors makes its files private
 
 
-def load_state(folder: Path, network: LineNetwork, optimiser: torch.optim.Optimizer) -> Progress:
+def load_state(folder: Path, network: LineNetwork, optimiser: Optimiser) -> Progress:
     """Puts a run's state into network, optimiser and generators; its progress.
 
     Raises:
@@ -140,12 +138,7 @@ def load_state(folder: Path, network: LineNetwork, optimiser: torch.optim.Optimi
             "remove the run's folder and train again"
         ) from error
     assign_weights(network, _under(tensors, _WEIGHTS), str(path))
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in _under(tensors, _OPTIMISER).items():
-        index, _, name = key.partition(".")
-        moments.setdefault(int(index), {})[name] = tensor
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": moments, "param_groups": groups})
+    optimiser.load_moments(_under(tensors, _OPTIMISER))
     torch.set_rng_state(tensors[_RNG + "cpu"])
     cuda = _under(tensors, _RNG + "cuda.")
     if torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():

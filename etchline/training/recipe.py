@@ -98,7 +98,7 @@ class AugmentationSettings(_Settings):
     contrast_share: NotNegative = 0.5
     flip_vertical_probability: Share = 0.5
     flip_horizontal_probability: Share = 0.5
-    noise_sigma_share: NotNegative = 0.5
+    noise_sigma_share: NotNegative = 0.1
 
     @model_validator(mode="after")
     def _transforms_exist(self) -> "AugmentationSettings":
@@ -147,22 +147,24 @@ class LossSettings(_Settings):
 
 
 class OptimiserSettings(_Settings):
-    """AdamW and its two stages: pixel losses first, then the Betti matching loss besides.
+    """The optimiser and its two stages: pixel losses first, then the Betti matching loss besides.
 
     Attributes:
+        kind: "adamw" for all parameters, or "muon" for the image encoder's matrices and AdamW for the rest.
         pixel_epochs: epochs of the first stage.
         betti_epochs: epochs of the second, which starts from the best epoch of the first.
         pixel_learning_rate: highest rate of the first stage.
         betti_learning_rate: highest rate of the second.
-        weight_decay: of AdamW.
+        weight_decay: pulls parameters to 0, decoupled from the gradient.
         schedule: after the warm-up, "cosine" falls to 0 at the end of each stage, "constant" stays.
         warmup_steps: steps in which each stage's rate rises from 0.
         clip_norm: largest norm of the gradient.
     """
 
+    kind: Literal["adamw", "muon"] = "muon"
     pixel_epochs: Count = 10
     betti_epochs: int = Field(default=4, ge=0)
-    pixel_learning_rate: Positive = 1e-3
+    pixel_learning_rate: Positive = 2e-3
     betti_learning_rate: Positive = 5e-4
     weight_decay: NotNegative = 1e-4
     schedule: Literal["cosine", "constant"] = "cosine"

@@ -13,6 +13,7 @@ from etchline.errors import TrainingError
 from etchline.network.line_network import LineNetwork
 from etchline.training.batches import Batch
 from etchline.training.losses import BettiLoss, best_masks, pixel_loss
+from etchline.training.optimisers import Optimiser
 from etchline.training.recipe import LossSettings, OptimiserSettings, Recipe
 
 Stage = Literal["pixel", "betti"]
@@ -44,12 +45,6 @@ def learning_rate(settings: OptimiserSettings, epoch: int, step: int, steps: int
     return highest * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def make_optimiser(network: LineNetwork, settings: OptimiserSettings) -> torch.optim.AdamW:
-    """AdamW over the parameters that may change; the rate is set before each step."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(parameters, lr=0.0, weight_decay=settings.weight_decay)
-
-
 class Learner:
     """Steps of a network down the gradient.
 
@@ -64,11 +59,11 @@ class Learner:
         self._recipe = recipe
         self._device = device
         self._betti: BettiLoss | None = None
-        self.optimiser = make_optimiser(network, recipe.optimiser)
+        self.optimiser = Optimiser(network, recipe.optimiser)
 
     def restart(self) -> None:
         """Forgets the optimiser's moments, for a new stage."""
-        self.optimiser = make_optimiser(self._network, self._recipe.optimiser)
+        self.optimiser = Optimiser(self._network, self._recipe.optimiser)
 
     def step(self, batch: Batch, stage: Stage, rate: float) -> tuple[float, float]:
         """Learns from one batch; its pixel loss and its Betti loss (0 in the pixel stage).
@@ -83,12 +78,10 @@ class Learner:
                 f"the loss is {loss.item()} (pixel {pixel.item()}, Betti {betti.item()}) at learning rate "
                 f"{rate:.3g}; lower optimiser.{stage}_learning_rate or clip_norm, or use dtype float32"
             )
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.optimiser.clip_norm)
-        self.optimiser.step()
+        self.optimiser.step(rate)
         return float(pixel.detach()), float(betti.detach())
 
     def _losses(self, batch: Batch, stage: Stage) -> tuple[Tensor, Tensor]:

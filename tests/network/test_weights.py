@@ -78,13 +78,13 @@ def test_wrong_keys_are_named(tmp_path, network):
 def test_wrong_shapes_are_named(network):
     state = dict(network.state_dict())
     state["no_mem_embed"] = torch.zeros(1, 1, 3)
-    with pytest.raises(WeightsError, match=r"no_mem_embed has shape \(1, 1, 3\), .*needs \(1, 1, 64\)"):
+    with pytest.raises(WeightsError, match=r"no_mem_embed has shape \(1, 1, 3\), .*needs \(1, 1, 48\)"):
         assign_weights(LineNetwork(NANO), state, "w")
 
 
 def test_numbers_must_be_finite(network):
     state = dict(network.state_dict())
-    state["no_mem_embed"] = torch.full((1, 1, 64), float("nan"))
+    state["no_mem_embed"] = torch.full((1, 1, 48), float("nan"))
     with pytest.raises(WeightsError, match="no_mem_embed holds NaN or infinity"):
         assign_weights(LineNetwork(NANO), state, "w")
 
