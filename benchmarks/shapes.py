@@ -1,4 +1,4 @@
-"""Draws a dataset that shows no chip: what a network "off the shelf" may have seen before it meets SEM images.
+"""Draws a dataset that shows no chip: what a network "off the shelf" may have seen before it meets any SEM.
 
     python benchmarks/shapes.py OUT_DIR --images 400 --seed 0
 
