@@ -65,6 +65,40 @@ class Spotlight:
 
 
 @dataclass(frozen=True)
+class Method:
+    """One way of segmenting, judged on the same images as the others of a comparison.
+
+    Attributes:
+        name: what it is, in a few words.
+        pool: its verdict on all images.
+        note: a remark; may be empty.
+    """
+
+    name: str
+    pool: Pool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several ways of segmenting the same images, side by side; the report's totals leave it out.
+
+    Attributes:
+        title: its heading.
+        text: what was compared and on which images.
+        methods: in the order of the table.
+        pictures: one place of one image: the image, the truth, and each method's error map.
+        caption: what the pictures show.
+    """
+
+    title: str
+    text: str
+    methods: tuple[Method, ...]
+    pictures: tuple[Picture, ...] = ()
+    caption: str = ""
+
+
+@dataclass(frozen=True)
 class Page:
     """All that one HTML report says.
 
@@ -75,6 +109,7 @@ class Page:
         examinations: pictures and flags of the report's images, in any order; may be fewer.
         ic_notes: what to know about an IC, by its name.
         spotlight: an image to be shown first.
+        comparison: ways of segmenting side by side.
         stages: what took how long.
         facts: names and values of settings, versions, the machine and so on.
         commands: how to repeat it, one command each.
@@ -87,6 +122,7 @@ class Page:
     examinations: tuple[Examination, ...] = ()
     ic_notes: Mapping[str, str] = field(default_factory=dict)
     spotlight: Spotlight | None = None
+    comparison: Comparison | None = None
     stages: tuple[Stage, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     commands: tuple[str, ...] = ()

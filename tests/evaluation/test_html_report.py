@@ -9,8 +9,8 @@ from etchline.evaluation import EsdSettings
 from etchline.evaluation.exhibits import Subject, choose, examine
 from etchline.evaluation.flagging import Cell
 from etchline.evaluation.folders import MaskPair
-from etchline.evaluation.html_report import Page, Spotlight, Stage, render_html
-from etchline.evaluation.pooling import ImageScore
+from etchline.evaluation.html_report import Comparison, Method, Page, Spotlight, Stage, render_html
+from etchline.evaluation.pooling import ImageScore, pool
 from etchline.evaluation.report import Failure, Report
 from etchline.evaluation.scoring import score_pair
 from etchline.images import write_image
@@ -94,6 +94,13 @@ def full_page(tmp_path) -> Page:
         right,
         ic_notes={"ic01": "hard on purpose"},
         spotlight=Spotlight("a tile", "A tile first", "Real and right.", tile),
+        comparison=Comparison(
+            "Side by side",
+            "Two ways.",
+            (Method("by hand", pool([wrong.score])), Method("by eye", pool([right.score]), "slow")),
+            tile.pictures,
+            "One place.",
+        ),
         stages=(Stage("segment", 2, 24_000, 0.5, "both"), Stage("instant", 0, 0, 0.0)),
         facts=(("dataset digest", "sha256 abc"),),
         commands=("etchline evaluate a b",),
@@ -126,7 +133,7 @@ def test_anchors_lead_somewhere(full_page):
 
 def test_every_picture_and_drawing_has_words(full_page):
     html = render_html(full_page)
-    assert len(re.findall(r"<img ", html)) == len(re.findall(r'<img [^>]*alt="[^"]{8,}"', html)) == 4 * 3 + 1
+    assert len(re.findall(r"<img ", html)) == len(re.findall(r'<img [^>]*alt="[^"]{8,}"', html)) == 4 * 4 + 1
     assert len(re.findall(r"<svg ", html)) == len(re.findall(r'<svg [^>]*aria-label="[^"]{4,}"', html))
     assert len(re.findall(r"<table>", html)) == len(re.findall(r"<caption>", html)) == 4
 
@@ -183,6 +190,14 @@ def test_a_newcomer_finds_every_part(full_page):
     )
     assert "2 of 4 cells are flagged. 2 cells hold an error's witness" in text
     assert "1 of these (50 %) are flagged." in text
+
+
+def test_methods_side_by_side(full_page):
+    text = read(render_html(full_page)).text
+    assert "Side by side Two ways." in text
+    assert re.search(r"by hand 1 4 1 1 1 1 100\.00 % one image, no interval 0\.\d{4}", text)
+    assert re.search(r"by eye 1 4 0 0 0 0 0\.00 % one image, no interval 1\.0000 slow", text)
+    assert "One place." in text
 
 
 def test_times(full_page):
