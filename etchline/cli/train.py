@@ -37,7 +37,7 @@ def train(
     init: Annotated[
         str,
         typer.Option(
-            metavar="random|CKPT|BUNDLE", help="First weights: a SAM2.1 checkpoint, a bundle, a run."
+            metavar="random|CKPT|BUNDLE", help="First weights: a SAM2.1 checkpoint, a bundle, nano, a run."
         ),
     ] = "random",
     parts: Annotated[
@@ -57,9 +57,11 @@ def train(
     """
     with exit_codes(debug):
         _need_packages()
+        from etchline.bundle.shipped import bundle_folder
         from etchline.datasets import load_dataset
         from etchline.training import runs
 
+        init = str(bundle_folder(init))
         _check_init(init)
         request = runs.TrainRequest(
             dataset=load_dataset(dataset),
