@@ -72,7 +72,7 @@ def train(
             resume=resume,
         )
         try:
-            results = runs.train(request, _Terminal())
+            results = runs.train(request, Terminal())
         except KeyboardInterrupt:
             stderr().print("the last checkpoint stays; add --resume to go on from it")
             raise
@@ -118,13 +118,15 @@ def _recipe(path: Path | None, size: str | None, parts: str | None) -> "Recipe":
     return recipe.changed("network", size=size, parts=parse_parts(parts) if parts is not None else None)
 
 
-class _Terminal:
+class Terminal:
     """Progress bars, and a line for each epoch, on stderr; a `Watcher`."""
 
     def steps(self, label: str, items: Iterable[T], total: int) -> Iterable[T]:
+        """See `Watcher.steps`."""
         return progress(label, items, total)
 
     def epoch(self, role: str, record: "EpochRecord", epochs: int) -> None:
+        """See `Watcher.epoch`."""
         betti = "" if record.betti_loss is None else f", Betti {record.betti_loss:.3f}"
         stderr().print(
             f"{role} epoch {record.epoch}/{epochs}: loss {record.pixel_loss:.3f}{betti}, "
