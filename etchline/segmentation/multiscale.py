@@ -3,8 +3,9 @@
 Source: SAMSEM, sections 3.2 and 3.6.
 """
 
+import copy
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +15,12 @@ from etchline.errors import SettingsError
 from etchline.images.source import GreyArray, WindowSource
 from etchline.segmentation.arbitration import (
     ArbitrationLimits,
+    Comparison,
     Evidence,
     Policy,
     Verdict,
+    compare,
     decide,
-    weigh,
 )
 from etchline.segmentation.cell_features import measure_cell
 from etchline.segmentation.classical import ClassicalFit, ClassicalSegmenter
@@ -147,7 +149,10 @@ class NetworkFit:
         self._patches = self._views.tiles("patch")
         self._maps = {role: self._views.map(role) for role in settings.roles}
         self._verdicts: dict[int, list[Verdict]] = {}
-        self._classical: ClassicalFit | None = None
+        self._comparisons: dict[int, list[Comparison]] = {}
+        self._values: dict[tuple[Role, int], list[tuple[float, ...]]] = {}
+        self._classical = _ClassicalRows(source)
+        self._keeps_answers = False
 
     @property
     def scale(self) -> float:
@@ -162,6 +167,32 @@ class NetworkFit:
             found["pitch_px"] = self.choice.estimate.pitch_px or 0.0
             found["pitch_certainty"] = self.choice.estimate.certainty
         return found
+
+    def under(self, policy: Policy, limits: ArbitrationLimits) -> "NetworkFit":
+        """The same image, arbitrated anew. What the networks answered is shared, and from now on kept."""
+        self._keeps_answers = True
+        other = copy.copy(self)
+        other._settings = replace(self._settings, policy=policy, limits=limits)
+        other._verdicts = {}
+        for role in other._settings.roles:
+            if role not in self._maps:
+                self._maps[role] = self._views.map(role)
+        return other
+
+    def sources(self) -> tuple[CellSource, ...]:
+        """What is taken for each patch, row by row; equal sources give equal maps."""
+        return tuple(verdict.source for row in self._patches for verdict in self._row_verdicts(row[0].row))
+
+    def own_values(self, role: Role) -> list[tuple[BoxXyxy, tuple[float, ...]]]:
+        """Cell and features of one model's own result for each patch, as policy `confidence` sees them.
+
+        Cells are in pixels of the image's field.
+        """
+        return [
+            (self._levels.native_box(patch.cell_xyxy), values)
+            for row in self._patches
+            for patch, values in zip(row, self._own_values(role, row), strict=True)
+        ]
 
     def cells(self) -> list[list[Patch]]:
         """The patches with their cells, row by row, in pixels of the image's field; cells tile it.
@@ -218,34 +249,47 @@ class NetworkFit:
         settings = self._settings
         if len(settings.roles) == 1:
             return [Verdict(settings.roles[0])] * len(patches)
+        row = patches[0].row
+        if row not in self._comparisons:
+            pairs = zip(self._own_maps("patch", patches), self._own_maps("full", patches), strict=True)
+            self._comparisons[row] = [compare(patch_hw, full_hw) for patch_hw, full_hw in pairs]
+        evidence = [comparison.evidence(settings.limits) for comparison in self._comparisons[row]]
+        if settings.policy == "confidence":
+            evidence = self._with_confidences(evidence, patches)
+        return [decide(settings.policy, known, settings.limits) for known in evidence]
+
+    def _with_confidences(self, evidence: list[Evidence], patches: list[Patch]) -> list[Evidence]:
+        by_patch, by_full = self._settings.patch_calibration, self._settings.full_calibration
+        assert by_patch is not None  # the settings refuse the policy without
+        assert by_full is not None
+        values = zip(self._own_values("patch", patches), self._own_values("full", patches), strict=True)
+        return [
+            replace(known, patch_confidence=by_patch.confidence(own), full_confidence=by_full.confidence(other))
+            for known, (own, other) in zip(evidence, values, strict=True)
+        ]
+
+    def _own_values(self, role: Role, patches: list[Patch]) -> list[tuple[float, ...]]:
+        """The features of one model's results for one row of patches."""
+        key = (role, patches[0].row)
+        if key not in self._values:
+            self._values[key] = [
+                measure_cell(own_hw, self._levels.read(patch.box_xyxy)).values
+                for patch, own_hw in zip(patches, self._own_maps(role, patches), strict=True)
+            ]
+        return self._values[key]
+
+    def _own_maps(self, role: Role, patches: list[Patch]) -> list[Uint8Array]:
+        """One model's results for one row of patches."""
+        if role == "patch":
+            return [answer.probability_hw for answer in self._maps["patch"].answers(patches[0].row)]
         _, y0, _, y1 = patches[0].box_xyxy
         full_hw = self._maps["full"].rows(y0, y1)
-        verdicts = []
-        for patch, answer in zip(patches, self._maps["patch"].answers(patches[0].row), strict=True):
-            x0, _, x1, _ = patch.box_xyxy
-            own_hw = np.ascontiguousarray(full_hw[:, x0:x1])
-            evidence = self._evidence(patch, answer.probability_hw, own_hw)
-            verdicts.append(decide(settings.policy, evidence, settings.limits))
-        return verdicts
-
-    def _evidence(self, patch: Patch, patch_hw: Uint8Array, full_hw: Uint8Array) -> Evidence:
-        evidence = weigh(patch_hw, full_hw, self._settings.limits)
-        by_patch, by_full = self._settings.patch_calibration, self._settings.full_calibration
-        if self._settings.policy != "confidence" or not by_patch or not by_full:
-            return evidence
-        level_hw = self._levels.read(patch.box_xyxy)
-        return Evidence(
-            evidence.patch_speckled,
-            evidence.full_speckled,
-            evidence.equal_share,
-            by_patch.confidence(measure_cell(patch_hw, level_hw).values),
-            by_full.confidence(measure_cell(full_hw, level_hw).values),
-        )
+        return [np.ascontiguousarray(full_hw[:, p.box_xyxy[0] : p.box_xyxy[2]]) for p in patches]
 
     def _rows_of(self, source: CellSource, top: int, bottom: int) -> Uint8Array:
         """One source's map of field rows [top, bottom), in the image's pixels."""
         if source == "classical":
-            return self._classical_rows(top, bottom)
+            return self._classical.rows(top, bottom)
         native_height, native_width = self._levels.native_height, self._levels.native_width
         height, width = self._levels.height, self._levels.width
         taken = self._is_from_patch if source == "patch" else None
@@ -260,22 +304,40 @@ class NetworkFit:
         """What the patch model said where another result is taken must not show in overlaps."""
         return self._row_verdicts(patch.row)[patch.column].source == "patch"
 
-    def _classical_rows(self, top: int, bottom: int) -> Uint8Array:
-        segmenter = ClassicalSegmenter()
-        self._classical = self._classical or segmenter.fit(self._source)
-        first, last = self._source.field_rows
-        read_top = max(first + top - segmenter.halo_px, first)
-        read_bottom = min(first + bottom + segmenter.halo_px, last)
-        rows_hw = self._source.read(read_top, read_bottom)
-        probability_hw = segmenter.probability(rows_hw, read_top, self._classical)
-        return probability_hw[first + top - read_top : first + bottom - read_top]
-
     def _forget(self, top: int) -> None:
         """Drops answers that no row from field row `top` on needs."""
+        if self._keeps_answers:
+            return
         down = self._levels.height / self._levels.native_height
         for views in self._maps.values():
             # Judging a row of patches needs the full map from the row's first row on.
             views.forget(int(top * down) - self._patch_px - 1)
+
+
+class _ClassicalRows:
+    """The classical segmenter's map of a field, where it is asked for; the last rows are kept."""
+
+    def __init__(self, source: WindowSource) -> None:
+        self._source = source
+        self._segmenter = ClassicalSegmenter()
+        self._fit: ClassicalFit | None = None
+        self._last: tuple[tuple[int, int], Uint8Array] | None = None
+
+    def rows(self, top: int, bottom: int) -> Uint8Array:
+        """The probabilities of field rows [top, bottom)."""
+        if self._last is None or self._last[0] != (top, bottom):
+            self._last = (top, bottom), self._segment(top, bottom)
+        return self._last[1]
+
+    def _segment(self, top: int, bottom: int) -> Uint8Array:
+        segmenter = self._segmenter
+        self._fit = self._fit or segmenter.fit(self._source)
+        first, last = self._source.field_rows
+        read_top = max(first + top - segmenter.halo_px, first)
+        read_bottom = min(first + bottom + segmenter.halo_px, last)
+        rows_hw = self._source.read(read_top, read_bottom)
+        probability_hw = segmenter.probability(rows_hw, read_top, self._fit)
+        return probability_hw[first + top - read_top : first + bottom - read_top]
 
 
 class _Views:
