@@ -95,14 +95,14 @@ class NetworkSegmenter:
     halo_px = 0
 
     def __init__(self, backend: Backend, settings: NetworkSettings) -> None:
-        self._backend = backend
+        self.backend = backend
         self.settings = settings
 
     def fit(self, source: WindowSource) -> "NetworkFit":
         """The normalisation and scale of the field; networks run as rows are asked for."""
         normalisation = fit_normalisation(source)
         choice = self._scale(source, normalisation)
-        return NetworkFit(source, normalisation, choice, self._backend, self.settings)
+        return NetworkFit(source, normalisation, choice, self.backend, self.settings)
 
     def probability(self, rows_hw: GreyArray, top: int, fit: "NetworkFit") -> Uint8Array:
         """`round(255 p)` of rows [top, top + n) of the image, same shape; a line is >= 128.
@@ -264,7 +264,9 @@ class NetworkFit:
         assert by_full is not None
         values = zip(self._own_values("patch", patches), self._own_values("full", patches), strict=True)
         return [
-            replace(known, patch_confidence=by_patch.confidence(own), full_confidence=by_full.confidence(other))
+            replace(
+                known, patch_confidence=by_patch.confidence(own), full_confidence=by_full.confidence(other)
+            )
             for known, (own, other) in zip(evidence, values, strict=True)
         ]
 
