@@ -1,7 +1,7 @@
 """Networks in a bundle become calibrated: policy, limits and confidences by their validation images."""
 
-from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,18 @@ from etchline.calibration.candidates import (
 )
 from etchline.calibration.cells import (
     CATCH_SHARE,
-    MeasuredCell,
+    Cells,
     Reliability,
     fit_cells,
+    held_out_fits,
     origin_of,
     pool_cells,
 )
-from etchline.calibration.search import AnswersFolder, Bench, Steps, unseen_steps
+from etchline.calibration.search import AnswersFolder, Bench, Steps, unseen_steps, with_parts
 from etchline.datasets import Dataset, ImageEntry
 from etchline.errors import DatasetError
 from etchline.evaluation import EsdCounts, EsdSettings
 from etchline.segmentation.arbitration import Policy
-from etchline.segmentation.confidence import CellCalibration
 
 MOST_FLAGGED_SHARE = 0.05
 MOST_CALIBRATION_ERROR = 0.05
@@ -100,50 +100,58 @@ def calibrate(
     entries = validation_entries(dataset)
     with AnswersFolder() as folder:
         bench = Bench(bundle, dataset, entries, esd, Path(folder), jobs, steps)
-        policies = policies_of(tuple(bundle.manifest.networks))
-        scored = _score(bench, [p for p in policies if p != "confidence"], bundle.manifest.confidence)
+        policies = policies_of(bench.roles)
+        scored = _score(bench, [policy for policy in policies if policy != "confidence"])
         if not scored[0].counts.lines:
             raise DatasetError(
                 f"{dataset.folder}: no line in the images of split val counts at border {esd.border_px} px; "
                 "give it validation images with lines"
             )
-        own = {role: _fit_own(bench, role, cells) for role, cells in bench.own_cells().items()}
-        models = {role: calibration for role, (calibration, _) in own.items()}
-        # The first one's cells stand in until the policy is known; no policy asks them.
-        confidence = ConfidencePart(
-            cells=next(iter(models.values())), patch=models.get("patch"), full=models.get("full")
-        )
+        own = {role: pool_cells(cells) for role, cells in bench.own_cells().items()}
         if "confidence" in policies:
-            scored += _score(bench, ["confidence"], confidence)
+            scored += _score(bench, ["confidence"], _held_out(bench, own))
         chosen = best(scored)
         candidate = chosen.candidate
         arbitration = ArbitrationPart(policy=candidate.policy, limits=candidate.limits)
-        confidence, of_cells = _fit_results(bench, arbitration, confidence)
-    reliabilities = {"cells": of_cells}
-    reliabilities.update((role, found) for role, (_, found) in own.items())
+        confidence, reliabilities = _fit(bench, arbitration, own)
     report = _report(bench, scored, chosen, reliabilities)
     return Calibration(arbitration, confidence, tuple(scored), chosen, reliabilities, report)
 
 
-def _score(bench: Bench, policies: Collection[Policy], confidence: ConfidencePart) -> list[Scored]:
+def _score(
+    bench: Bench, policies: Collection[Policy], confidence: Mapping[str, ConfidencePart] | None = None
+) -> list[Scored]:
     candidates = list_candidates(policies)
     by_image = bench.score(candidates, confidence)
     by_candidate = zip(*by_image, strict=True)
     return [Scored(one, tuple(counts)) for one, counts in zip(candidates, by_candidate, strict=True)]
 
 
-def _fit_own(bench: Bench, role: Role, cells: Iterable[MeasuredCell]) -> tuple[CellCalibration, Reliability]:
-    origin = f"the {role} model's {origin_of(bench.entries, bench.dataset)}"
-    return fit_cells(pool_cells(cells), origin)
+def _held_out(bench: Bench, own: Mapping[Role, Cells]) -> dict[str, ConfidencePart]:
+    """By image, calibrations of both models that have not seen its IC: so the policy is judged fairly."""
+    fits = {role: held_out_fits(cells) for role, cells in own.items()}
+    parts = {}
+    for entry in bench.entries:
+        patch, full = (fits[role][own[role].group_of(entry)] for role in ("patch", "full"))
+        parts[entry.image] = ConfidencePart(cells=patch, patch=patch, full=full)
+    return parts
 
 
-def _fit_results(
-    bench: Bench, arbitration: ArbitrationPart, confidence: ConfidencePart
-) -> tuple[ConfidencePart, Reliability]:
-    parts = {"arbitration": arbitration, "confidence": confidence}
-    deployed = replace(bench.bundle, manifest=bench.bundle.manifest.model_copy(update=parts))
-    origin = f"policy {arbitration.policy}, {origin_of(bench.entries, bench.dataset)}"
-    cells, found = fit_cells(pool_cells(bench.cells(deployed)), origin)
+def _fit(
+    bench: Bench, arbitration: ArbitrationPart, own: Mapping[Role, Cells]
+) -> tuple[ConfidencePart, dict[str, Reliability]]:
+    """The calibrations of each model's results, and of the results under the arbitration."""
+    where = origin_of(bench.entries, bench.dataset)
+    fits = {role: fit_cells(cells, f"the {role} model's {where}") for role, cells in own.items()}
+    models = {role: calibration for role, (calibration, _) in fits.items()}
+    found = {str(role): reliability for role, (_, reliability) in fits.items()}
+    # One of them stands in for the result's until that is fitted: features do not depend on it.
+    confidence = ConfidencePart(
+        cells=next(iter(models.values())), patch=models.get("patch"), full=models.get("full")
+    )
+    deployed = with_parts(bench.bundle, arbitration=arbitration, confidence=confidence)
+    results = pool_cells(bench.cells(deployed))
+    cells, found["cells"] = fit_cells(results, f"policy {arbitration.policy}, {where}")
     return confidence.model_copy(update={"cells": cells}), found
 
 

@@ -68,6 +68,10 @@ class Cells:
     flagged_n: BoolArray
     pairs_k2: npt.NDArray[np.int64]
 
+    def group_of(self, entry: ImageEntry) -> str:
+        """The group that an image's cells are in."""
+        return entry.ic if self.grouped_by == "ic" else entry.image
+
     @property
     def has_error_n(self) -> BoolArray:
         """Whether an error lies in the cell."""
@@ -192,15 +196,21 @@ def fit_cells(cells: Cells, origin: str) -> tuple[CellCalibration, Reliability]:
     return calibration, reliability(confidence_n, cells, flag_below)
 
 
-def cross_validated(cells: Cells) -> FloatArray:
-    """The confidence of each cell by a fit on the other groups; by a fit on all where there is one group."""
-    found = np.empty(len(cells.values_nf))
+def held_out_fits(cells: Cells) -> dict[str, CellCalibration]:
+    """By group, a calibration that has not seen it; one that has where there is one group."""
+    fits = {}
     for group in np.unique(cells.group_n):
         held = cells.group_n == group
         seen = ~held if cells.grouped_by else held
-        fit = _fit(cells.values_nf[seen], cells.has_error_n[seen], EVEN, "")
-        found[held] = [fit.confidence(tuple(values)) for values in cells.values_nf[held]]
-    return found
+        fits[str(group)] = _fit(cells.values_nf[seen], cells.has_error_n[seen], EVEN, "held out")
+    return fits
+
+
+def cross_validated(cells: Cells) -> FloatArray:
+    """The confidence of each cell by a fit on the other groups; by a fit on all where there is one group."""
+    fits = held_out_fits(cells)
+    pairs = zip(cells.group_n, cells.values_nf, strict=True)
+    return np.array([fits[group].confidence(tuple(values)) for group, values in pairs])
 
 
 def _fit(values_nf: FloatArray, has_error_n: BoolArray, flag_below: float, origin: str) -> CellCalibration:

@@ -2,7 +2,7 @@
 
 import functools
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etchline.backends.interface import ROLES, Role
-from etchline.bundle import Bundle, ConfidencePart
+from etchline.bundle import ArbitrationPart, Bundle, ConfidencePart
 from etchline.bundle.segmenting import NetworkChoice, network_bundle
 from etchline.calibration.candidates import Candidate
 from etchline.calibration.cells import MeasuredCell, errors_in, find_errors, measure_cells
@@ -69,16 +69,18 @@ class Bench:
         """The roles of the networks."""
         return tuple(role for role in ROLES if role in self.bundle.manifest.networks)
 
-    def score(self, candidates: Sequence[Candidate], confidence: ConfidencePart) -> list[list[EsdCounts]]:
+    def score(
+        self, candidates: Sequence[Candidate], confidence: Mapping[str, ConfidencePart] | None = None
+    ) -> list[list[EsdCounts]]:
         """Errors by image and candidate.
 
         Args:
             candidates: what to try.
-            confidence: the calibrations for policy `confidence`.
+            confidence: by image, calibrations for policy `confidence` that have not seen it; `None`: no
+                candidate asks.
         """
-        manifest = self.bundle.manifest.model_copy(update={"confidence": confidence})
-        bundle = replace(self.bundle, manifest=manifest)
-        return self._map("arbitration", _score_image, bundle, candidates=tuple(candidates))
+        options = {"candidates": tuple(candidates), "confidence": confidence or {}}
+        return self._map("arbitration", _score_image, self.bundle, **options)
 
     def own_cells(self) -> dict[Role, list[MeasuredCell]]:
         """The cells of each model's results, with the features that policy `confidence` weighs."""
@@ -101,6 +103,11 @@ class Bench:
         numbered = map_processes(work, list(enumerate(self.entries)), self.jobs)
         found = dict(self.steps(label, numbered, len(self.entries)))
         return [found[number] for number in range(len(self.entries))]
+
+
+def with_parts(bundle: Bundle, **parts: ArbitrationPart | ConfidencePart) -> Bundle:
+    """The bundle in memory as if its manifest had other parts; its files and digest stay."""
+    return replace(bundle, manifest=bundle.manifest.model_copy(update=parts))
 
 
 class AnswersFolder(tempfile.TemporaryDirectory[str]):
@@ -135,9 +142,12 @@ def _score_image(
     esd: EsdSettings,
     answers: Path,
     candidates: Sequence[Candidate],
+    confidence: Mapping[str, ConfidencePart],
 ) -> list[EsdCounts]:
     """The errors of each candidate; candidates that choose alike are judged once."""
     dataset.verify(entry)
+    if entry.image in confidence:
+        bundle = with_parts(bundle, confidence=confidence[entry.image])
     truth_hw = read_mask(dataset.mask_path(entry))
     known: dict[tuple[CellSource, ...], EsdCounts] = {}
     counts = []

@@ -23,7 +23,7 @@ from etchline.segmentation.arbitration import (
     decide,
 )
 from etchline.segmentation.cell_features import measure_cell
-from etchline.segmentation.classical import ClassicalFit, ClassicalSegmenter
+from etchline.segmentation.classical import ClassicalRows
 from etchline.segmentation.confidence import CellCalibration
 from etchline.segmentation.normalise import Normalisation, fit_normalisation
 from etchline.segmentation.prompting import Prompt, PromptSettings, place_prompt
@@ -151,8 +151,9 @@ class NetworkFit:
         self._verdicts: dict[int, list[Verdict]] = {}
         self._comparisons: dict[int, list[Comparison]] = {}
         self._values: dict[tuple[Role, int], list[tuple[float, ...]]] = {}
-        self._classical = _ClassicalRows(source)
+        self._classical = ClassicalRows(source)
         self._keeps_answers = False
+        self._kept_rows: dict[tuple[CellSource, int, int], Uint8Array] = {}
 
     @property
     def scale(self) -> float:
@@ -290,6 +291,14 @@ class NetworkFit:
 
     def _rows_of(self, source: CellSource, top: int, bottom: int) -> Uint8Array:
         """One source's map of field rows [top, bottom), in the image's pixels."""
+        if not self._keeps_answers or source == "patch":  # the patch model's depends on the verdicts
+            return self._blended_rows(source, top, bottom)
+        key = (source, top, bottom)
+        if key not in self._kept_rows:
+            self._kept_rows[key] = self._blended_rows(source, top, bottom)
+        return self._kept_rows[key]
+
+    def _blended_rows(self, source: CellSource, top: int, bottom: int) -> Uint8Array:
         if source == "classical":
             return self._classical.rows(top, bottom)
         native_height, native_width = self._levels.native_height, self._levels.native_width
@@ -314,32 +323,6 @@ class NetworkFit:
         for views in self._maps.values():
             # Judging a row of patches needs the full map from the row's first row on.
             views.forget(int(top * down) - self._patch_px - 1)
-
-
-class _ClassicalRows:
-    """The classical segmenter's map of a field, where it is asked for; the last rows are kept."""
-
-    def __init__(self, source: WindowSource) -> None:
-        self._source = source
-        self._segmenter = ClassicalSegmenter()
-        self._fit: ClassicalFit | None = None
-        self._last: tuple[tuple[int, int], Uint8Array] | None = None
-
-    def rows(self, top: int, bottom: int) -> Uint8Array:
-        """The probabilities of field rows [top, bottom)."""
-        if self._last is None or self._last[0] != (top, bottom):
-            self._last = (top, bottom), self._segment(top, bottom)
-        return self._last[1]
-
-    def _segment(self, top: int, bottom: int) -> Uint8Array:
-        segmenter = self._segmenter
-        self._fit = self._fit or segmenter.fit(self._source)
-        first, last = self._source.field_rows
-        read_top = max(first + top - segmenter.halo_px, first)
-        read_bottom = min(first + bottom + segmenter.halo_px, last)
-        rows_hw = self._source.read(read_top, read_bottom)
-        probability_hw = segmenter.probability(rows_hw, read_top, self._fit)
-        return probability_hw[first + top - read_top : first + bottom - read_top]
 
 
 class _Views:
