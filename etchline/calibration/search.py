@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+import etchline.bundle.torch_networks  # noqa: F401  (before processes are forked: each would need seconds)
 from etchline.backends.interface import ROLES, Role
 from etchline.bundle import ArbitrationPart, Bundle, ConfidencePart
 from etchline.bundle.segmenting import NetworkChoice, network_bundle

@@ -15,7 +15,8 @@ def print_policies(found: "Calibration", console: Console) -> None:
     from etchline.calibration.candidates import best_by_policy
     from etchline.segmentation.arbitration import ArbitrationLimits
 
-    table = Table("policy", title=f"{len(found.scored)} candidates", title_justify="left")
+    number = len(found.scored)
+    table = Table("policy", title=f"{number} candidate{'' if number == 1 else 's'}", title_justify="left")
     table.add_column("limits", no_wrap=True)
     for name in ("ESD %", "opens", "shorts", "false +", "false -", "lines"):
         table.add_column(name, justify="right")
