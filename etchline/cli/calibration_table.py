@@ -16,10 +16,12 @@ def print_policies(found: "Calibration", console: Console) -> None:
     from etchline.segmentation.arbitration import ArbitrationLimits
 
     number = len(found.scored)
-    table = Table("policy", title=f"{number} candidate{'' if number == 1 else 's'}", title_justify="left")
-    table.add_column("limits", no_wrap=True)
+    title = f"{number} candidate{'' if number == 1 else 's'}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("policy", "speckles", "agree"):
+        table.add_column(name, no_wrap=True)
     for name in ("ESD %", "opens", "shorts", "false +", "false -", "lines"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for policy, one in best_by_policy(found.scored).items():
         usual = next(
             other
@@ -29,8 +31,7 @@ def print_policies(found: "Calibration", console: Console) -> None:
         for shown in dict.fromkeys((one, usual)):
             table.add_row(*_row(shown), style="bold" if shown == found.chosen else None)
     console.print(table)
-    winner = found.chosen
-    console.print(f"wins: {winner.candidate.policy} ({limits_text(winner.candidate)})", markup=False)
+    console.print(f"wins: {_text(found.chosen.candidate)}", markup=False)
 
 
 def print_confidence(found: "Calibration", console: Console) -> None:
@@ -45,17 +46,19 @@ def print_confidence(found: "Calibration", console: Console) -> None:
     )
 
 
-def limits_text(candidate: "Candidate") -> str:
-    """The limits that the candidate's policy asks."""
+def _asked(candidate: "Candidate") -> tuple[str, str]:
+    """The limits that the candidate's policy asks: speckles of patch and full model, and agreement."""
     limits, policy = candidate.limits, candidate.policy
     if policy == "patch" or policy == "full":
-        return "no limits"
-    parts = [f"speckles {limits.patch_speckles}/{limits.full_speckles}"]
-    if policy == "paper":
-        parts.append(f"agree {limits.agree_share:g}")
-    if policy == "guarded":
-        parts.append(f"agree {limits.guarded_agree_share:g}")
-    return ", ".join(parts)
+        return "", ""
+    agree = {"paper": f"{limits.agree_share:g}", "guarded": f"{limits.guarded_agree_share:g}"}
+    return f"{limits.patch_speckles}/{limits.full_speckles}", agree.get(policy, "")
+
+
+def _text(candidate: "Candidate") -> str:
+    speckles, agree = _asked(candidate)
+    parts = [candidate.policy, f"speckles {speckles}" if speckles else "", f"agree {agree}" if agree else ""]
+    return ", ".join(part for part in parts if part)
 
 
 def _row(one: "Scored") -> list[str]:
@@ -63,7 +66,7 @@ def _row(one: "Scored") -> list[str]:
     numbers = (counts.opens, counts.shorts, counts.false_positives, counts.false_negatives, counts.lines)
     return [
         one.candidate.policy,
-        limits_text(one.candidate),
+        *_asked(one.candidate),
         f"{100 * (counts.rate or 0.0):.2f}",
         *(str(number) for number in numbers),
     ]

@@ -164,7 +164,7 @@ def test_a_role_of_its_own_comes_before_single(dataset, tmp_path):
 
 
 def test_no_runs(tmp_path):
-    with pytest.raises(SettingsError, match="no run there .*give the OUT_DIR of `etchline train`"):
+    with pytest.raises(SettingsError, match=r"no run there .*give the OUT_DIR of `etchline train`"):
         find_runs(tmp_path)
 
 
