@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from etchline.cli.frame import DebugOption, JsonOption, exit_codes, print_json, progress, stderr, stdout
+from etchline.cli.frame import (
+    DebugOption,
+    JsonOption,
+    exit_codes,
+    need_packages,
+    print_json,
+    progress,
+    stderr,
+    stdout,
+)
 
 if TYPE_CHECKING:
     from etchline.training.checkpoints import EpochRecord
@@ -56,13 +65,13 @@ def train(
     An interrupted or killed run goes on with --resume and ends with the same weights.
     """
     with exit_codes(debug):
-        _need_packages()
+        need_packages("training")
         from etchline.bundle.shipped import bundle_folder
         from etchline.datasets import load_dataset
         from etchline.training import runs
 
         init = str(bundle_folder(init))
-        _check_init(init)
+        parent = _parent(init)
         request = runs.TrainRequest(
             dataset=load_dataset(dataset),
             out_dir=out_dir,
@@ -70,6 +79,7 @@ def train(
             model=model,
             init=init,
             resume=resume,
+            parent=parent,
         )
         try:
             results = runs.train(request, Terminal())
@@ -83,31 +93,15 @@ def train(
                 stdout().print(_summary(result), markup=False)
 
 
-def _need_packages() -> None:
-    """Refuses to start without the frameworks.
-
-    Raises:
-        MissingPackageError: torch, sam2 or safetensors is not installed.
-    """
-    from importlib.util import find_spec
-
-    from etchline.errors import MissingPackageError
-
-    missing = [name for name in ("torch", "sam2", "safetensors") if find_spec(name) is None]
-    if missing:
-        raise MissingPackageError(f"training needs {', '.join(missing)}: pip install 'etchline[train]'")
-
-
-def _check_init(init: str) -> None:
-    """Verifies a bundle that training starts from.
+def _parent(init: str) -> str | None:
+    """The digest of the bundle that training starts from, which is verified; `None`: it starts from none.
 
     Raises:
         BundleError: a file of it is not what its manifest says.
     """
     from etchline.bundle import MANIFEST, load_bundle
 
-    if (Path(init) / MANIFEST).is_file():
-        load_bundle(Path(init))
+    return load_bundle(Path(init)).digest if (Path(init) / MANIFEST).is_file() else None
 
 
 def _recipe(path: Path | None, size: str | None, parts: str | None) -> "Recipe":
