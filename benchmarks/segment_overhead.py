@@ -1,6 +1,6 @@
 """What segmenting costs besides the networks: from a loaded model to all files of an image, on one core.
 
-    python benchmarks/segment_overhead.py                       # official sizes' and nano's views, 4096 x 3536 px
+    python benchmarks/segment_overhead.py                       # official sizes' views and nano's
     python benchmarks/segment_overhead.py --views nano --ic 12  # one of them, another family
 
 The networks are replaced by answers that were made before: the classical segmenter's probability, cut as the

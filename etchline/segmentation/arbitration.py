@@ -121,7 +121,7 @@ def weigh(patch_hw: Uint8Array, full_hw: Uint8Array, limits: ArbitrationLimits) 
     return Evidence(
         patch_speckled=is_speckled(patch_mask_hw, limits.patch_speckles),
         full_speckled=is_speckled(full_mask_hw, limits.full_speckles),
-        equal_share=float(np.mean(patch_mask_hw == full_mask_hw)),
+        equal_share=int(np.count_nonzero(patch_mask_hw == full_mask_hw)) / patch_mask_hw.size,
     )
 
 

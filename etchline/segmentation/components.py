@@ -40,19 +40,27 @@ class BandComponents:
 
     def add(self, mask_hw: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
         """Labels of the next rows, int64 (n, width), counted on over all bands; -1 where the mask is 0."""
+        first = self._labels
+        return _from(first, self._take(mask_hw))
+
+    def add_unseen(self, mask_hw: npt.NDArray[np.uint8]) -> None:
+        """Takes the next rows as `add` does, for who does not need their labels."""
+        self._take(mask_hw)
+
+    def _take(self, mask_hw: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+        """The band's own labels, (n, width), from 1; 0 where the mask is 0."""
         if mask_hw.size == 0:
-            return np.zeros(mask_hw.shape, np.int64)
+            return np.zeros(mask_hw.shape, np.int32)
         _, local_hw, stats, _ = cv2.connectedComponentsWithStats(mask_hw, connectivity=8, ltype=cv2.CV_32S)
-        labels_hw = np.where(local_hw > 0, local_hw.astype(np.int64) + (self._labels - 1), -1)
         if self._last_row is not None:
-            self._links.extend(_touching(self._last_row, labels_hw[0]))
+            self._links.extend(_touching(self._last_row, _from(self._labels, local_hw[0])))
         left, top, width, height = stats[1:, :4].T.astype(np.int64)
         top = top + self._top
         self._boxes.append(np.stack((left, top, left + width, top + height), axis=1))
-        self._last_row = labels_hw[-1].copy()
+        self._last_row = _from(self._labels, local_hw[-1])
         self._labels += len(stats) - 1
         self._top += mask_hw.shape[0]
-        return labels_hw
+        return np.asarray(local_hw, np.int32)
 
     def count(self) -> int:
         """Components in all rows so far."""
@@ -76,6 +84,11 @@ class BandComponents:
         graph = coo_array((np.ones(above.size, np.int8), (above, below)), shape=(self._labels,) * 2)
         found, of_label = connected_components(graph, directed=False)
         return int(found), of_label.astype(np.int64)
+
+
+def _from(first: int, local: npt.NDArray[np.int32]) -> Int64Array:
+    """A band's own labels, counted on from `first`; -1 for 0."""
+    return np.where(local > 0, local.astype(np.int64) + (first - 1), -1)
 
 
 def _touching(above_w: Int64Array, below_w: Int64Array) -> list[Int64Array]:
