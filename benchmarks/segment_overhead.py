@@ -64,15 +64,15 @@ PARTS = {
     "blending": ("segmentation.views:ViewMap.rows", "segmentation.multiscale:blend"),
     "arbitration": ("segmentation.multiscale:weigh",),
     "features of cells": ("segmentation.segmenter:measure_cell",),
-    "counting lines": ("segmentation.components:BandComponents.add",),
+    "counting lines": ("segmentation.components:BandComponents.add_unseen",),
     "overlay": ("segmentation.overlay:Overlay.add", "segmentation.overlay:Overlay.picture"),
     "outline": ("segmentation.segmenter:outline",),
     "mask and confidence": (
         "segmentation.segmenter:binarise_probability",
         "segmentation.segmenter:pixel_confidence",
     ),
-    "PNG of mask and confidence": ("images.writing:_PngBand.finish",),
-    "PNG of overlay": ("segmentation.files:write_image",),
+    "PNG of mask and confidence": ("images.writing:_PngBand.add", "images.writing:_PngBand.finish"),
+    "PNG of overlay": ("segmentation.files:write_picture",),
     "record": ("segmentation.files:write_record", "segmentation.files:_record"),
 }
 NETWORKS = "networks"

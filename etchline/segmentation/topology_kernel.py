@@ -17,9 +17,9 @@ Uint8Array = npt.NDArray[np.uint8]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 
-# Columns of a component table. CUT: has a pixel on the map's edge. WITHIN: a label of the threshold below.
-PARENT, AREA, CUT, WITHIN = range(4)
-COLUMNS = 4
+# Columns of a component table; the box is half-open. WITHIN: a label of the threshold below.
+PARENT, AREA, LEFT, TOP, RIGHT, BOTTOM, WITHIN = range(7)
+COLUMNS = 7
 
 
 @njit(cache=True)
@@ -41,7 +41,10 @@ def _join(table: Int32Array, first: int, second: int) -> int:
         keep, drop = drop, keep
     table[drop, PARENT] = keep
     table[keep, AREA] += table[drop, AREA]
-    table[keep, CUT] |= table[drop, CUT]
+    table[keep, LEFT] = min(table[keep, LEFT], table[drop, LEFT])
+    table[keep, TOP] = min(table[keep, TOP], table[drop, TOP])
+    table[keep, RIGHT] = max(table[keep, RIGHT], table[drop, RIGHT])
+    table[keep, BOTTOM] = max(table[keep, BOTTOM], table[drop, BOTTOM])
     return keep
 
 
@@ -100,8 +103,7 @@ def _label_runs(
     above_labels: Int32Array,
     above_runs: int,
     reach: int,
-    on_edge: bool,
-    width: int,
+    y: int,
 ) -> int:
     """Joins the runs of a row to the components above; returns how many labels are in use.
 
@@ -115,8 +117,7 @@ def _label_runs(
         above_labels: their labels.
         above_runs: how many.
         reach: 1 joins across corners (8-connected), 0 does not (4-connected).
-        on_edge: whether the row is the first or the last.
-        width: columns of the map.
+        y: the row.
     """
     candidate = 0  # the first run above that may touch this run or a later one
     for run in range(runs):
@@ -134,12 +135,14 @@ def _label_runs(
             used += 1
             table[label, PARENT] = label
             table[label, AREA] = 0
-            table[label, CUT] = 0
+            table[label, LEFT], table[label, RIGHT] = left, right
+            table[label, TOP] = y
             table[label, WITHIN] = -1
         labels[run] = label
         table[label, AREA] += right - left
-        if on_edge or left == 0 or right == width:
-            table[label, CUT] = 1
+        table[label, LEFT] = min(table[label, LEFT], left)
+        table[label, RIGHT] = max(table[label, RIGHT], right)
+        table[label, BOTTOM] = y + 1
     return used
 
 
@@ -150,8 +153,8 @@ def _label_map(
     """The component tables of all thresholds and, last, of the 4-connected gaps of threshold `lines`.
 
     Returns:
-        int32 (thresholds + 1, labels, COLUMNS) and the labels in use, (thresholds + 1,). Area and cut are
-        right for roots only.
+        int32 (thresholds + 1, labels, COLUMNS) and the labels in use, (thresholds + 1,). Area and box
+        are right for roots only.
     """
     height, width = map_hw.shape
     most = height * (width // 2 + 1)  # labels: pages that are never written cost nothing
@@ -163,7 +166,6 @@ def _label_map(
     runs = np.zeros((2, thresholds + 1), np.int32)
     for y in range(height):
         now, above = y & 1, (y & 1) ^ 1
-        on_edge = y == 0 or y == height - 1
         _find_runs(map_hw[y], steps, edges[now], within, runs[now, :thresholds])
         runs[now, thresholds] = _find_gaps(
             edges[now, lines], runs[now, lines], width, edges[now, thresholds]
@@ -180,8 +182,7 @@ def _label_map(
                 labels[above, level],
                 runs[above, level],
                 0 if level == thresholds else 1,
-                on_edge,
-                width,
+                y,
             )
             if 0 < level < thresholds and used[level] > before:
                 for run in range(runs[now, level]):
@@ -241,13 +242,13 @@ def _containers(tables: Int32Array, used: Int32Array, upper: int, lower: int) ->
 
 
 @njit(cache=True)
-def _speckles(table: Int32Array, most_px: int) -> int:
+def _speckles(table: Int32Array, most_px: int, height: int, width: int) -> int:
     """Components of at most `most_px` that have no pixel on the map's edge."""
     found = 0
     for label in range(table.shape[0]):
-        component = table[label]
-        if component[PARENT] == label and component[AREA] <= most_px and component[CUT] == 0:
-            found += 1
+        part = table[label]
+        if part[PARENT] == label and part[AREA] <= most_px:
+            found += part[LEFT] > 0 and part[TOP] > 0 and part[RIGHT] < width and part[BOTTOM] < height
     return found
 
 
@@ -280,7 +281,9 @@ def measure_topology(
                 tables[upper, : used[upper]], container, tables[lower, : used[lower]], min_area_px
             )
     table = tables[lines, : used[lines]]
-    speckles = _speckles(table, speckle_px) + _speckles(tables[thresholds, : used[thresholds]], speckle_px)
+    height, width = map_hw.shape
+    speckles = _speckles(table, speckle_px, height, width)
+    speckles += _speckles(tables[thresholds, : used[thresholds]], speckle_px, height, width)
     areas = np.empty(used[lines], np.int32)
     found = 0
     for label in range(used[lines]):
@@ -288,6 +291,71 @@ def measure_topology(
             areas[found] = table[label, AREA]
             found += 1
     return changes, speckles, areas[:found]
+
+
+@njit(cache=True)
+def label_runs(mask_hw: Uint8Array, steps: Int64Array, reach: int) -> tuple[Int32Array, Int32Array]:
+    """The runs of a mask and its components.
+
+    Args:
+        mask_hw: (H, W), C-contiguous.
+        steps: (256,), 1 for the values that belong to it, else 0.
+        reach: 1 for 8-connected components, 0 for 4-connected ones.
+
+    Returns:
+        int32 (runs, 4): row, start, end and component of each; int32 (components, 5): left, top, width,
+        height and area.
+    """
+    height, width = mask_hw.shape
+    most = height * (width // 2 + 1)
+    table = np.empty((most, COLUMNS), np.int32)
+    found = np.empty((most, 4), np.int32)
+    edges = np.empty((2, 1, width + 2), np.int32)
+    labels = np.empty((2, width // 2 + 2), np.int32)
+    within = np.empty((1, width // 2 + 2), np.int32)
+    runs = np.zeros((2, 1), np.int32)
+    used, total = 0, 0
+    for y in range(height):
+        now, above = y & 1, (y & 1) ^ 1
+        _find_runs(mask_hw[y], steps, edges[now], within, runs[now])
+        used = _label_runs(
+            table,
+            used,
+            edges[now, 0],
+            labels[now],
+            runs[now, 0],
+            edges[above, 0],
+            labels[above],
+            runs[above, 0],
+            reach,
+            y,
+        )
+        for run in range(runs[now, 0]):
+            found[total, 0], found[total, 3] = y, labels[now, run]
+            found[total, 1], found[total, 2] = edges[now, 0, 2 * run], edges[now, 0, 2 * run + 1]
+            total += 1
+    number = np.empty(used, np.int32)
+    stats = np.empty((used, 5), np.int32)
+    components = 0
+    for label in range(used):
+        part = table[label]
+        if part[PARENT] == label:
+            stats[components, 0], stats[components, 1] = part[LEFT], part[TOP]
+            stats[components, 2], stats[components, 3] = part[RIGHT] - part[LEFT], part[BOTTOM] - part[TOP]
+            stats[components, 4] = part[AREA]
+            number[label] = components
+            components += 1
+    for run in range(total):
+        found[run, 3] = number[_root(table, found[run, 3])]
+    return found[:total], stats[:components]
+
+
+@njit(cache=True)
+def paint_runs(picture_hw: Uint8Array, runs: Int32Array, chosen: npt.NDArray[np.bool_], value: int) -> None:
+    """Sets the pixels of the chosen components' runs, as `label_runs` gives them."""
+    for run in range(runs.shape[0]):
+        if chosen[runs[run, 3]]:
+            picture_hw[runs[run, 0], runs[run, 1] : runs[run, 2]] = value
 
 
 def reached_steps(thresholds: tuple[int, ...]) -> Int64Array:
