@@ -60,8 +60,8 @@ class Overlay:
         marks = np.zeros(grey.shape, dtype=np.uint8)
         for box in flagged_xyxy:
             self._mark(marks, box)
-        _paint(picture, marks, FLAG_RGB)
-        _paint(picture, self._outline.view(np.uint8), OUTLINE_RGB)
+        _paint(picture, marks.view(np.bool_), FLAG_RGB)
+        _paint(picture, self._outline, OUTLINE_RGB)
         return picture
 
     def _pixels(self) -> npt.NDArray[np.float32]:
@@ -80,12 +80,12 @@ class Overlay:
         cell = marks[y0:y1, x0:x1]
         height, width = cell.shape
         for start in range(0, height + width, HATCH_PX):
-            cv2.line(cell, (start, 0), (start - height, height), 255, 1)
-        cv2.rectangle(cell, (0, 0), (width - 1, height - 1), 255, 2 if min(height, width) > 8 else 1)
+            cv2.line(cell, (start, 0), (start - height, height), 1, 1)
+        cv2.rectangle(cell, (0, 0), (width - 1, height - 1), 1, 2 if min(height, width) > 8 else 1)
 
 
-def _paint(picture_hwc: npt.NDArray[np.uint8], where_hw: npt.NDArray[np.uint8], rgb: Rgb) -> None:
-    """Gives the picture a colour where `where_hw` is not 0."""
+def _paint(picture_hwc: npt.NDArray[np.uint8], where_hw: npt.NDArray[np.bool_], rgb: Rgb) -> None:
+    """Gives the picture a colour where `where_hw` is true."""
     picture_hwc.reshape(-1, 3)[np.flatnonzero(where_hw)] = rgb
 
 

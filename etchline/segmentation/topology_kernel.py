@@ -57,7 +57,7 @@ def _find_runs(row: Uint8Array, steps: Int64Array, edges: Int32Array, within: In
         steps: (256,), how many of the thresholds each value reaches.
         edges: (thresholds, W + 2), written.
         within: (thresholds, W // 2 + 2), written; of the lowest threshold it says nothing.
-        runs: (thresholds,), written: how many there are.
+        runs: (thresholds,) or longer, written: how many there are.
     """
     runs[:] = 0
     height = 0
@@ -124,10 +124,10 @@ def _label_runs(
         left, right = edges[2 * run], edges[2 * run + 1]
         while candidate < above_runs and above_edges[2 * candidate + 1] + reach <= left:
             candidate += 1
-        label = -1
+        label = np.int64(-1)  # a literal would make numba compile everything below twice
         upper = candidate
         while upper < above_runs and above_edges[2 * upper] < right + reach:
-            other = above_labels[upper]
+            other = np.int64(above_labels[upper])
             label = _root(table, other) if label < 0 else _join(table, label, other)
             upper += 1
         if label < 0:
@@ -149,7 +149,7 @@ def _label_runs(
 @njit(cache=True)
 def _label_map(
     map_hw: Uint8Array, steps: Int64Array, thresholds: int, lines: int
-) -> tuple[Int32Array, Int32Array]:
+) -> tuple[Int32Array, Int64Array]:
     """The component tables of all thresholds and, last, of the 4-connected gaps of threshold `lines`.
 
     Returns:
@@ -159,14 +159,14 @@ def _label_map(
     height, width = map_hw.shape
     most = height * (width // 2 + 1)  # labels: pages that are never written cost nothing
     tables = np.empty((thresholds + 1, most, COLUMNS), np.int32)
-    used = np.zeros(thresholds + 1, np.int32)
+    used = np.zeros(thresholds + 1, np.int64)
     edges = np.empty((2, thresholds + 1, width + 2), np.int32)
     labels = np.empty((2, thresholds + 1, width // 2 + 2), np.int32)
     within = np.empty((thresholds, width // 2 + 2), np.int32)
     runs = np.zeros((2, thresholds + 1), np.int32)
     for y in range(height):
         now, above = y & 1, (y & 1) ^ 1
-        _find_runs(map_hw[y], steps, edges[now], within, runs[now, :thresholds])
+        _find_runs(map_hw[y], steps, edges[now], within, runs[now])
         runs[now, thresholds] = _find_gaps(
             edges[now, lines], runs[now, lines], width, edges[now, thresholds]
         )
@@ -229,14 +229,14 @@ def _lost_and_new(
 
 
 @njit(cache=True)
-def _containers(tables: Int32Array, used: Int32Array, upper: int, lower: int) -> Int32Array:
+def _containers(tables: Int32Array, used: Int64Array, upper: int, lower: int) -> Int32Array:
     """For each root of one threshold the root of a lower one that it lies in; -1 for other labels."""
     container = np.full(used[upper], -1, np.int32)
     for label in range(used[upper]):
         if tables[upper, label, PARENT] == label:
             below = label
             for level in range(upper, lower, -1):
-                below = _root(tables[level - 1], tables[level, below, WITHIN])
+                below = _root(tables[level - 1], np.int64(tables[level, below, WITHIN]))
             container[label] = below
     return container
 
@@ -314,7 +314,7 @@ def label_runs(mask_hw: Uint8Array, steps: Int64Array, reach: int) -> tuple[Int3
     labels = np.empty((2, width // 2 + 2), np.int32)
     within = np.empty((1, width // 2 + 2), np.int32)
     runs = np.zeros((2, 1), np.int32)
-    used, total = 0, 0
+    used, total = np.int64(0), 0
     for y in range(height):
         now, above = y & 1, (y & 1) ^ 1
         _find_runs(mask_hw[y], steps, edges[now], within, runs[now])
@@ -346,7 +346,7 @@ def label_runs(mask_hw: Uint8Array, steps: Int64Array, reach: int) -> tuple[Int3
             number[label] = components
             components += 1
     for run in range(total):
-        found[run, 3] = number[_root(table, found[run, 3])]
+        found[run, 3] = number[_root(table, np.int64(found[run, 3]))]
     return found[:total], stats[:components]
 
 
