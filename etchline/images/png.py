@@ -52,7 +52,10 @@ class FastPng:
         colour = _RGB if self._channels == 3 else _GREY
         yield PNG_SIGNATURE
         yield from _chunk(b"IHDR", struct.pack(">IIBBBBB", *self._size, 8, colour, 0, 0, 0))
-        packed = memoryview(imagecodecs.deflate_encode(self._filtered, level=_FASTEST, raw=False))
+        # It takes any buffer; its annotations say less.
+        packed = memoryview(
+            imagecodecs.deflate_encode(self._filtered, level=_FASTEST, raw=False)  # type: ignore[arg-type]
+        )
         for start in range(0, len(packed), _MOST_BYTES):
             yield from _chunk(b"IDAT", packed[start : start + _MOST_BYTES])
         yield from _chunk(b"IEND", b"")

@@ -10,7 +10,9 @@ from etchline.images.source import GreyArray
 _EXACT_PX = 1 << 24
 
 
-def count_values(values_hw: GreyArray, bins: int, mask_hw: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.int64]:
+def count_values(
+    values_hw: GreyArray, bins: int, mask_hw: npt.NDArray[np.uint8] | None = None
+) -> npt.NDArray[np.int64]:
     """How many pixels have the values 0 to `bins` - 1, int64 (bins,); other values are not counted.
 
     Args:

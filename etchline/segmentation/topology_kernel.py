@@ -21,22 +21,25 @@ Int64Array = npt.NDArray[np.int64]
 PARENT, AREA, LEFT, TOP, RIGHT, BOTTOM, WITHIN = range(7)
 COLUMNS = 7
 
+# Called by compiled code only: without a way in from Python they compile faster.
+_inner = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
-@njit(cache=True)
+
+@_inner
 def _root(table: Int32Array, label: int) -> int:
     """The label that stands for `label`'s component; halves the path on the way."""
     while table[label, PARENT] != label:
         table[label, PARENT] = table[table[label, PARENT], PARENT]
         label = table[label, PARENT]
-    return label
+    return int(label)
 
 
-@njit(cache=True)
+@_inner
 def _join(table: Int32Array, first: int, second: int) -> int:
     """The root of the union of two components."""
     keep, drop = _root(table, first), _root(table, second)
     if keep == drop:
-        return keep
+        return int(keep)
     if drop < keep:
         keep, drop = drop, keep
     table[drop, PARENT] = keep
@@ -45,12 +48,14 @@ def _join(table: Int32Array, first: int, second: int) -> int:
     table[keep, TOP] = min(table[keep, TOP], table[drop, TOP])
     table[keep, RIGHT] = max(table[keep, RIGHT], table[drop, RIGHT])
     table[keep, BOTTOM] = max(table[keep, BOTTOM], table[drop, BOTTOM])
-    return keep
+    return int(keep)
 
 
-@njit(cache=True)
-def _find_runs(row: Uint8Array, steps: Int64Array, edges: Int32Array, within: Int32Array, runs: Int32Array) -> None:
-    """Writes start, end, start, end... of each threshold's runs of a row, and the run below that each lies in.
+@_inner
+def _find_runs(
+    row: Uint8Array, steps: Int64Array, edges: Int32Array, within: Int32Array, runs: Int32Array
+) -> None:
+    """Writes start, end, start... of each threshold's runs of a row, and the run below that each lies in.
 
     Args:
         row: (W,).
@@ -77,7 +82,7 @@ def _find_runs(row: Uint8Array, steps: Int64Array, edges: Int32Array, within: In
         runs[level] += 1
 
 
-@njit(cache=True)
+@_inner
 def _find_gaps(edges: Int32Array, runs: int, width: int, gaps: Int32Array) -> int:
     """Writes start, end, start, end... of what lies between a row's runs; returns how many gaps there are."""
     found, start = 0, 0
@@ -92,7 +97,7 @@ def _find_gaps(edges: Int32Array, runs: int, width: int, gaps: Int32Array) -> in
     return found
 
 
-@njit(cache=True)
+@_inner
 def _label_runs(
     table: Int32Array,
     used: int,
@@ -124,7 +129,7 @@ def _label_runs(
         left, right = edges[2 * run], edges[2 * run + 1]
         while candidate < above_runs and above_edges[2 * candidate + 1] + reach <= left:
             candidate += 1
-        label = np.int64(-1)  # a literal would make numba compile everything below twice
+        label: int = np.int64(-1)  # type: ignore[assignment]  # a literal: numba compiles what follows twice
         upper = candidate
         while upper < above_runs and above_edges[2 * upper] < right + reach:
             other = np.int64(above_labels[upper])
@@ -146,7 +151,7 @@ def _label_runs(
     return used
 
 
-@njit(cache=True)
+@_inner
 def _label_map(
     map_hw: Uint8Array, steps: Int64Array, thresholds: int, lines: int
 ) -> tuple[Int32Array, Int64Array]:
@@ -167,9 +172,7 @@ def _label_map(
     for y in range(height):
         now, above = y & 1, (y & 1) ^ 1
         _find_runs(map_hw[y], steps, edges[now], within, runs[now])
-        runs[now, thresholds] = _find_gaps(
-            edges[now, lines], runs[now, lines], width, edges[now, thresholds]
-        )
+        runs[now, thresholds] = _find_gaps(edges[now, lines], runs[now, lines], width, edges[now, thresholds])
         for level in range(thresholds + 1):
             before = used[level]
             used[level] = _label_runs(
@@ -192,7 +195,7 @@ def _label_map(
     return tables, used
 
 
-@njit(cache=True)
+@_inner
 def _lost_and_new(
     upper: Int32Array, container: Int32Array, lower: Int32Array, min_area_px: int
 ) -> tuple[int, int]:
@@ -228,7 +231,7 @@ def _lost_and_new(
     return large - reached, new
 
 
-@njit(cache=True)
+@_inner
 def _containers(tables: Int32Array, used: Int64Array, upper: int, lower: int) -> Int32Array:
     """For each root of one threshold the root of a lower one that it lies in; -1 for other labels."""
     container = np.full(used[upper], -1, np.int32)
@@ -241,7 +244,7 @@ def _containers(tables: Int32Array, used: Int64Array, upper: int, lower: int) ->
     return container
 
 
-@njit(cache=True)
+@_inner
 def _speckles(table: Int32Array, most_px: int, height: int, width: int) -> int:
     """Components of at most `most_px` that have no pixel on the map's edge."""
     found = 0

@@ -196,7 +196,8 @@ def blend(parts: Sequence[tuple[BoxXyxy, Uint8Array]], top: int, bottom: int, wi
         first, last = max(y0, top), min(y1, bottom)
         down, across = tent(y1 - y0)[first - y0 : last - y0], tent(x1 - x0)
         _weigh_in(total_hw, weight_hw, np.ascontiguousarray(map_hw), (first - top, x0), down, across)
-    return _mean(total_hw, weight_hw)
+    blended_hw: Uint8Array = _mean(total_hw, weight_hw)
+    return blended_hw
 
 
 @njit(cache=True)
