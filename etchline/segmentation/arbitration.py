@@ -7,7 +7,6 @@ speckled and the two disagree; the policies differ there and in how far they tru
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict
@@ -15,6 +14,7 @@ from pydantic import ConfigDict
 from etchline.errors import SettingsError
 from etchline.segmentation.probability import LINE
 from etchline.segmentation.record import CellSource, FlagReason
+from etchline.segmentation.topology_kernel import label_runs, reached_steps
 
 Policy = Literal["full", "patch", "paper", "guarded", "confidence"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -22,6 +22,7 @@ POLICIES: tuple[Policy, ...] = get_args(Policy)
 Uint8Array = npt.NDArray[np.uint8]
 
 SPECKLE_PX = 16
+_SET = reached_steps((1,))
 REFERENCE_PX = 512
 """Limits on speckles are per square of this edge."""
 
@@ -152,7 +153,7 @@ def compare(patch_hw: Uint8Array, full_hw: Uint8Array) -> Comparison:
         patch_speckles=count_speckles(patch_mask_hw),
         full_speckles=count_speckles(full_mask_hw),
         pixels=patch_mask_hw.size,
-        equal_share=float(np.mean(patch_mask_hw == full_mask_hw)),
+        equal_share=int(np.count_nonzero(patch_mask_hw == full_mask_hw)) / patch_mask_hw.size,
     )
 
 
@@ -177,8 +178,8 @@ def count_speckles(mask_hw: npt.NDArray[np.bool_]) -> int:
     """
     if mask_hw.size == 0:
         return 0
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask_hw.view(np.uint8), connectivity=8)
-    left, top, width, height, area = stats[1:].T
+    _, stats = label_runs(np.ascontiguousarray(mask_hw).view(np.uint8), _SET, 1)
+    left, top, width, height, area = stats.T
     rows, columns = mask_hw.shape
     whole = (left > 0) & (top > 0) & (left + width < columns) & (top + height < rows)
     return int((whole & (area <= SPECKLE_PX)).sum())
