@@ -52,7 +52,7 @@ def judge_cells(witnesses: WitnessMap, cells: Iterable[Cell]) -> tuple[JudgedCel
 
 
 def bin_sums(cells: Sequence[JudgedCell]) -> npt.NDArray[np.float64]:
-    """Cells, their confidences and their right ones, summed in ten bins of equal width; (3, 10), pools by +."""
+    """Cells, confidences and right cells, summed in ten bins of equal width; (3, 10), pools by addition."""
     confidence_n, right_n = _columns(cells)
     bins = np.minimum((confidence_n * BINS).astype(np.int64), BINS - 1)
     weights = (None, confidence_n, right_n)

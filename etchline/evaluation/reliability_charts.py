@@ -20,12 +20,10 @@ def reliability_svg(cells: Sequence[JudgedCell]) -> str:
     for each in bins:
         x, y = _place(each.confidence, each.right_share)
         radius = 2.5 + 8 * (each.cells / most) ** 0.5
-        title = (
-            f"{each.cells} cells: confidence {each.confidence:.2f}, {100 * each.right_share:.0f} % without error"
-        )
+        right = f"{100 * each.right_share:.0f} % without error"
         marks.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{_LINE}" fill-opacity="0.75">'
-            f"<title>{title}</title></circle>"
+            f"<title>{each.cells} cells: confidence {each.confidence:.2f}, {right}</title></circle>"
         )
     return _chart("reliability", "confidence of the cells", "share without an error", marks)
 
