@@ -5,7 +5,7 @@ Coordinates: x to the right, y down, whole pixels; boxes are half-open (left, to
 
 import base64
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -117,7 +117,7 @@ class Examination:
     flags: FlagCounts
     exhibit: Exhibit | None = None
     overview: Picture | None = None
-    caught: CaughtErrors = CaughtErrors()
+    caught: CaughtErrors = field(default_factory=CaughtErrors)
     judged: tuple[JudgedCell, ...] = ()
 
 

@@ -24,7 +24,7 @@ class PairedRates:
         reference_rate: of the reference.
         difference: rate less reference rate.
         difference_ci95: its paired 95 % interval.
-        ratio: rate by reference rate; infinite where only the reference has no errors, None where neither has.
+        ratio: rate by reference rate; infinite where only the reference has no errors, None if neither has.
         ratio_ci95: its paired 95 % interval over the draws in which at least one has errors; its upper end is
             infinite where the reference has none in too many of them. None where no draw has any.
     """
