@@ -80,6 +80,7 @@ def main() -> int:
     parser.add_argument("--single", type=Path, help="a bundle made from a single model, for policies")
     parser.add_argument("--tiles", type=Path, default=Context.tiles, help="folder of the real tile")
     parser.add_argument("--seed", type=int, default=0, help="of stress images and noise")
+    parser.add_argument("--stressed", type=int, default=21, help="stress images of each level, at most")
     options = parser.parse_args()
     try:
         claims, other = parse_claims(options.claims)
@@ -94,6 +95,7 @@ def main() -> int:
             single=options.single,
             tiles=options.tiles,
             seed=options.seed,
+            stressed=options.stressed,
             pictures=options.out.with_name(f"{options.out.stem}_flags.html") if options.out else None,
         )
         report = measure(context, claims)

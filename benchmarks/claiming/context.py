@@ -26,6 +26,7 @@ class Context:
         single: folder of a bundle made from a single model.
         tiles: folder of the real tile.
         seed: of stress images and of noise on the tile.
+        stressed: stress images of each level, at most.
         pictures: HTML file for charts; None: nowhere.
     """
 
@@ -39,6 +40,7 @@ class Context:
     single: Path | None = None
     tiles: Path = Path("../shared/data/hy5syn-tiles")
     seed: int = 0
+    stressed: int = 21
     pictures: Path | None = None
 
     @property

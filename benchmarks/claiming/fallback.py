@@ -52,12 +52,20 @@ def methods(context: Context) -> list[Method]:
     return [*found, CLASSICAL]
 
 
-def measure(context: Context) -> Json:
-    subjects = [
+def stress_subjects(context: Context) -> list[StressSubject]:
+    """The stress images: of each level the same images, spread evenly over the splits and so over ICs."""
+    drawn_from = context.subjects()
+    count = min(context.stressed, len(drawn_from))
+    chosen = [drawn_from[index * len(drawn_from) // count] for index in range(count)]
+    return [
         StressSubject(each.name, each.ic, level.name, each, context.seed)
         for level in STRESS_LEVELS
-        for each in context.subjects()
+        for each in chosen
     ]
+
+
+def measure(context: Context) -> Json:
+    subjects = stress_subjects(context)
     found = context.session.outcomes(subjects, methods(context))
     levels = [level.name for level in STRESS_LEVELS]
     result: Json = {
