@@ -47,5 +47,5 @@ def errors_by_place(witnesses: WitnessMap, plain: list[tuple[str, BoxXyxy]]) -> 
                 place_of |= dict.fromkeys(witnesses.seen_in(cell_xyxy), place)
     found: dict[str, Counter[str]] = {place: Counter() for place in PLACES}
     for index, group in enumerate(witnesses.groups):
-        found[place_of[index]][_FIELDS[group.code]] += group.count
+        found[place_of[index]][_FIELDS[group.code]] += group.errors
     return found

@@ -103,5 +103,5 @@ def count_caught(witnesses: WitnessMap, cells: Iterable[Cell]) -> CaughtErrors:
     for cell in cells:
         if cell.flagged:
             seen |= witnesses.seen_in(cell.box_xyxy)
-    errors = sum(group.count for group in witnesses.groups)
-    return CaughtErrors(errors, sum(witnesses.groups[index].count for index in seen))
+    errors = sum(group.errors for group in witnesses.groups)
+    return CaughtErrors(errors, sum(witnesses.groups[index].errors for index in seen))

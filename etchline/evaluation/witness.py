@@ -69,11 +69,11 @@ class ErrorGroup(NamedTuple):
 
     Attributes:
         code: their kind.
-        count: how many errors of the total they are.
+        errors: how many of the total they are.
     """
 
     code: WitnessCode
-    count: int
+    errors: int
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def test_groups_are_all_errors_each_once(seed, shape, shares, wanted):
     counts = evaluate_masks(pred, truth, wanted).counts
     by_kind = dict.fromkeys(WitnessCode, 0)
     for number, group in enumerate(found.groups, start=1):
-        by_kind[group.code] += group.count
+        by_kind[group.code] += group.errors
         assert (found.codes_hw[found.groups_hw == number] == group.code).all()
     assert list(by_kind.values())[1:] == [
         counts.opens,
