@@ -167,7 +167,7 @@ def examine_judged(
 
 
 def _cells(record: SegmentRecord) -> tuple[Cell, ...]:
-    return tuple(Cell(cell.box_xyxy, cell.flagged) for cell in record.cells)
+    return tuple(Cell(cell.box_xyxy, cell.flagged, cell.confidence) for cell in record.cells)
 
 
 def real_tile(out: Path, bundle: SegmentBundle, stages: Stages) -> Spotlight | None:

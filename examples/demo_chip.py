@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from demo_stages import Stages, segment
-from etchline.calibration.exporting import ExportRequest, export
 
 from etchline import __version__, storage
 from etchline.bundle import MANIFEST, load_bundle
 from etchline.bundle.segmenting import NetworkChoice, network_bundle
 from etchline.bundle.shipped import NANO, bundle_folder
+from etchline.calibration.exporting import ExportRequest, export
 from etchline.cli.frame import progress
 from etchline.cli.train import Terminal
 from etchline.datasets import Dataset, Split, load_dataset, make_entry, save_dataset

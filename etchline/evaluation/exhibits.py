@@ -5,7 +5,7 @@ Coordinates: x to the right, y down, whole pixels; boxes are half-open (left, to
 
 import base64
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from scipy import ndimage
 from etchline.evaluation.charts import KINDS
 from etchline.evaluation.errormap import draw_witnesses
 from etchline.evaluation.esd import EsdSettings
-from etchline.evaluation.flagging import Cell, FlagCounts, count_flags
+from etchline.evaluation.flagging import CaughtErrors, Cell, FlagCounts, count_caught, count_flags
 from etchline.evaluation.folders import MaskPair
 from etchline.evaluation.pooling import ImageScore, worst_first, worst_images
+from etchline.evaluation.reliability import JudgedCell, judge_cells
 from etchline.evaluation.scoring import WORTH_A_PROCESS
 from etchline.evaluation.witness import EIGHT_CONNECTED, WitnessCode, find_witnesses
 from etchline.images import encode_png, read_image, read_mask
@@ -108,12 +109,16 @@ class Examination:
         flags: how flags and errors go together.
         exhibit: the close-up, if it was wanted.
         overview: the whole error map, if it was wanted.
+        caught: errors that lie in flagged cells.
+        judged: the cells that have a confidence.
     """
 
     score: ImageScore
     flags: FlagCounts
     exhibit: Exhibit | None = None
     overview: Picture | None = None
+    caught: CaughtErrors = field(default_factory=CaughtErrors)
+    judged: tuple[JudgedCell, ...] = ()
 
 
 def worst_of_each_ic(scores: Iterable[ImageScore]) -> tuple[ImageScore, ...]:
@@ -182,7 +187,14 @@ def examine(
         if subject.overview:
             alt = f"error map of the whole image {subject.score.image}, {_errors_text(subject.score)}"
             overview = Picture("error map", alt, _at_most(map_rgb, OVERVIEW_PX))
-    return Examination(subject.score, count_flags(codes_hw, subject.cells), exhibit, overview)
+    return Examination(
+        subject.score,
+        count_flags(codes_hw, subject.cells),
+        exhibit,
+        overview,
+        count_caught(witnesses, subject.cells),
+        judge_cells(witnesses, subject.cells),
+    )
 
 
 def worst_box(codes_hw: npt.NDArray[np.uint8], side_px: int) -> BoxXyxy:

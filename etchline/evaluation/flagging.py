@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from etchline.evaluation.witness import WitnessCode
+from etchline.evaluation.witness import WitnessCode, WitnessMap
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,33 @@ class Cell:
     Attributes:
         box_xyxy: left, top, right, bottom in whole pixels of the image, right and bottom excluded, y down.
         flagged: whether the segmenter asks for a person's eye.
+        confidence: its probability, 0 to 1, that no error lies in it; None where it gives none.
     """
 
     box_xyxy: tuple[int, int, int, int]
     flagged: bool
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class CaughtErrors:
+    """Errors, each counted once, that pool by addition.
+
+    Attributes:
+        errors: all ESD errors.
+        caught: those with a witness pixel in at least one flagged cell.
+    """
+
+    errors: int = 0
+    caught: int = 0
+
+    def __add__(self, other: Self) -> "CaughtErrors":
+        return CaughtErrors(self.errors + other.errors, self.caught + other.caught)
+
+    @property
+    def share(self) -> float | None:
+        """Share of the errors that were caught; None without errors."""
+        return self.caught / self.errors if self.errors else None
 
 
 @dataclass(frozen=True)
@@ -72,3 +95,13 @@ def count_flags(codes_hw: npt.NDArray[np.uint8], cells: Iterable[Cell]) -> FlagC
         wrong = bool((codes_hw[top:bottom, left:right] != WitnessCode.NONE).any())
         total += FlagCounts(1, int(cell.flagged), int(wrong), int(wrong and cell.flagged))
     return total
+
+
+def count_caught(witnesses: WitnessMap, cells: Iterable[Cell]) -> CaughtErrors:
+    """How many errors of one image a person sees who looks at its flagged cells only."""
+    seen: set[int] = set()
+    for cell in cells:
+        if cell.flagged:
+            seen |= witnesses.seen_in(cell.box_xyxy)
+    errors = sum(group.errors for group in witnesses.groups)
+    return CaughtErrors(errors, sum(witnesses.groups[index].errors for index in seen))

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import jinja2
+from markupsafe import Markup
 
 from etchline.evaluation.charts import BAR_PX, GREYS, KINDS, RateBar, bar_chart
 from etchline.evaluation.exhibits import Examination, Exhibit, Picture
-from etchline.evaluation.flagging import FlagCounts
+from etchline.evaluation.flagging import CaughtErrors, FlagCounts
 from etchline.evaluation.pooling import (
     ImageScore,
     Pool,
@@ -17,6 +18,8 @@ from etchline.evaluation.pooling import (
     worst_group,
     worst_images,
 )
+from etchline.evaluation.reliability import bin_sums, calibration_error
+from etchline.evaluation.reliability_charts import reliability_svg, risk_coverage_svg
 from etchline.evaluation.report import Report
 
 TEMPLATE = "report.html.j2"
@@ -149,6 +152,14 @@ class _WorstRow:
     overview: Picture | None
 
 
+@dataclass(frozen=True)
+class _Curves:
+    """What the cells' confidences are worth; charts are SVG."""
+
+    calibration_error: float
+    charts: tuple[Markup, ...]
+
+
 def render_html(page: Page) -> str:
     """The report as one HTML document, readable in light and dark, on a narrow window and on paper.
 
@@ -210,7 +221,24 @@ def _context(page: Page) -> dict[str, object]:
         "exhibits": sorted(exhibits, key=lambda each: (each.score.ic or "", each.score.image)),
         "worst": _worst_rows(page),
         "flags": sum((each.flags for each in page.examinations), FlagCounts()),
+        "caught": sum((each.caught for each in page.examinations), CaughtErrors()),
+        "curves": _curves(page.examinations),
     }
+
+
+def _curves(examinations: tuple[Examination, ...]) -> _Curves | None:
+    """Of all cells that have a confidence; None without any."""
+    judged = [cell for each in examinations for cell in each.judged]
+    if not judged:
+        return None
+    flags = sum((each.flags for each in examinations), FlagCounts())
+    return _Curves(
+        calibration_error=float(calibration_error(bin_sums(judged))),
+        charts=(
+            Markup(reliability_svg(judged)),
+            Markup(risk_coverage_svg(judged, 1 - flags.flagged / flags.cells)),
+        ),
+    )
 
 
 def _groups(scores: tuple[ImageScore, ...]) -> list[tuple[str, Pool]]:

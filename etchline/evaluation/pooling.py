@@ -1,10 +1,11 @@
 """Scores of many images as one: pooled counts, the interval of the pooled rate, groups and ranks."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from etchline.evaluation.esd import EsdCounts, EsdError, EsdResult
 from etchline.evaluation.pixels import PixelCounts
@@ -132,19 +133,40 @@ def rate_interval(counts: Sequence[EsdCounts]) -> Interval | None:
     Returns:
         (lower, upper); None where there are no lines at all.
     """
-    errors = np.array([each.errors for each in counts], np.int64)
-    lines = np.array([each.lines for each in counts], np.int64)
-    if not lines.any():
+    return share_interval([each.errors for each in counts], [each.lines for each in counts])
+
+
+def share_interval(parts: Sequence[int], wholes: Sequence[int]) -> Interval | None:
+    """The interval of `rate_interval` for any pooled share: the sum of `parts` by the sum of `wholes`.
+
+    Args:
+        parts: one for each image, such as its errors.
+        wholes: one for each image, such as its lines.
+
+    Returns:
+        (lower, upper); None where all wholes are 0.
+    """
+    parts_n, wholes_n = np.array(parts, np.int64), np.array(wholes, np.int64)
+    if not wholes_n.any():
         return None
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    shares = np.full(len(counts), 1 / len(counts))
     rates = []
-    for _ in range(BOOTSTRAP_SAMPLES // _SAMPLES_AT_ONCE):
-        weights = rng.multinomial(len(counts), shares, size=_SAMPLES_AT_ONCE)
-        drawn_errors, drawn_lines = weights @ errors, weights @ lines
-        rates.append(drawn_errors[drawn_lines > 0] / drawn_lines[drawn_lines > 0])
+    for draws in resampled(len(parts_n)):
+        drawn_parts, drawn_wholes = draws @ parts_n, draws @ wholes_n
+        rates.append(drawn_parts[drawn_wholes > 0] / drawn_wholes[drawn_wholes > 0])
     lower, upper = np.percentile(np.concatenate(rates), [2.5, 97.5])
     return float(lower), float(upper)
+
+
+def resampled(images: int) -> Iterator[npt.NDArray[np.int64]]:
+    """`BOOTSTRAP_SAMPLES` draws of images with replacement, the same at every call.
+
+    Yields:
+        int64, (draws, images), how often each image was drawn; some draws at a time. `images` is at least 1.
+    """
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    shares = np.full(images, 1 / images)
+    for _ in range(BOOTSTRAP_SAMPLES // _SAMPLES_AT_ONCE):
+        yield rng.multinomial(images, shares, size=_SAMPLES_AT_ONCE)
 
 
 def _sum(counts: Iterable[EsdCounts]) -> EsdCounts:

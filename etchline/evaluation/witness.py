@@ -14,7 +14,7 @@ Coordinates: x to the right, y down, whole pixels. Label images need 4 bytes a p
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,11 +48,32 @@ class WitnessMap:
         kept_hw: bool, (H, W), the prediction without components below the minimum area.
         ignored_hw: bool, (H, W), metal that does not count: lines and predictions outside the box, and
             dropped predictions.
+        groups_hw: int32, (H, W), which errors a pixel is a witness of: 0 none, i the group `groups[i - 1]`.
+        groups: errors by the component they belong to, each with all its witnesses.
     """
 
     codes_hw: npt.NDArray[np.uint8]
     kept_hw: BoolArray
     ignored_hw: BoolArray
+    groups_hw: LabelArray
+    groups: tuple["ErrorGroup", ...]
+
+    def seen_in(self, box_xyxy: tuple[int, int, int, int]) -> set[int]:
+        """Indices into `groups` of those with a witness in the box, which is cut at the image's edges."""
+        left, top, right, bottom = (max(edge, 0) for edge in box_xyxy)
+        return {int(label) - 1 for label in np.unique(self.groups_hw[top:bottom, left:right]) if label}
+
+
+class ErrorGroup(NamedTuple):
+    """The errors of one component: one, or the shorts of a prediction that joins three lines or more.
+
+    Attributes:
+        code: their kind.
+        errors: how many of the total they are.
+    """
+
+    code: WitnessCode
+    errors: int
 
 
 @dataclass(frozen=True)
@@ -88,20 +109,23 @@ def find_witnesses(
     pred = _components(_without_small(pred_all_hw, settings.min_area_px), settings.border_px)
     truth = _components(truth_on_hw, settings.border_px)
     pairs = _touching_pairs(pred, truth)
-    codes_hw = np.zeros(truth_on_hw.shape, np.uint8)
-    _mark_unmatched(codes_hw, pred, pairs[:, 0], WitnessCode.FALSE_POSITIVE)
-    _mark_unmatched(codes_hw, truth, pairs[:, 1], WitnessCode.FALSE_NEGATIVE)
-    _mark_between(codes_hw, truth, pred.labels_hw, pairs[:, ::-1], WitnessCode.OPEN)
+    marks = _Marks(truth_on_hw.shape)
+    marks.unmatched(pred, pairs[:, 0], WitnessCode.FALSE_POSITIVE)
+    marks.unmatched(truth, pairs[:, 1], WitnessCode.FALSE_NEGATIVE)
+    marks.between(truth, pred.labels_hw, pairs[:, ::-1], WitnessCode.OPEN)
     counted_pairs = pairs[truth.counted[pairs[:, 1]]]
     counted_lines_hw = np.where(truth.counted[truth.labels_hw], truth.labels_hw, 0)
-    _mark_between(codes_hw, pred, counted_lines_hw, counted_pairs, WitnessCode.SHORT)
+    marks.between(pred, counted_lines_hw, counted_pairs, WitnessCode.SHORT)
+    codes_hw = marks.codes_hw()
     kept_hw = pred.labels_hw > 0
     ignored_hw = (
         (truth_on_hw & ~truth.counted[truth.labels_hw])
         | (pred_all_hw & ~kept_hw)
         | _ignored_predictions(pred, truth, pairs)
     )
-    return WitnessMap(codes_hw, kept_hw, ignored_hw & (codes_hw == WitnessCode.NONE))
+    return WitnessMap(
+        codes_hw, kept_hw, ignored_hw & (codes_hw == WitnessCode.NONE), marks.groups_hw, tuple(marks.groups)
+    )
 
 
 def label_witnesses(codes_hw: npt.NDArray[np.uint8]) -> LabelArray:
@@ -137,35 +161,50 @@ def _components(mask_hw: BoolArray, border_px: int) -> _Components:
 def _touching_pairs(pred: _Components, truth: _Components) -> npt.NDArray[np.int64]:
     """Labels (prediction, line) that share a pixel, each pair once: int64, (n, 2)."""
     both = (pred.labels_hw > 0) & (truth.labels_hw > 0)
-    pairs = np.stack([pred.labels_hw[both], truth.labels_hw[both]], axis=1).astype(np.int64)
-    return np.unique(pairs, axis=0)
+    lines = len(truth.counted)
+    keys = pred.labels_hw[both].astype(np.int64) * lines + truth.labels_hw[both]
+    # Neighbours along a row mostly say the same: what is left to sort is short.
+    keys = np.unique(keys[np.flatnonzero(np.diff(keys, prepend=-1))])
+    return np.stack(np.divmod(keys, lines), axis=1)
 
 
-def _mark_unmatched(
-    codes_hw: npt.NDArray[np.uint8],
-    components: _Components,
-    touched: npt.NDArray[np.int64],
-    code: WitnessCode,
-) -> None:
-    """Marks counted components that are not among the touched ones."""
-    alone = components.counted.copy()
-    alone[touched] = False
-    codes_hw[alone[components.labels_hw]] = code
+class _Marks:
+    """Witnesses, error by error, as they are found; kinds never overlap, nor do two hosts of one kind."""
 
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.groups_hw: LabelArray = np.zeros(shape, np.int32)
+        self.groups: list[ErrorGroup] = []
 
-def _mark_between(
-    codes_hw: npt.NDArray[np.uint8],
-    hosts: _Components,
-    parts_hw: LabelArray,
-    pairs: npt.NDArray[np.int64],
-    code: WitnessCode,
-) -> None:
-    """Marks what lies between the parts of each counted host that has two or more; pairs are (host, part)."""
-    labels, parts = np.unique(pairs[:, 0], return_counts=True)
-    for label in labels[(parts > 1) & hosts.counted[labels]]:
-        box = hosts.boxes[label - 1]
-        host_hw = hosts.labels_hw[box] == label
-        codes_hw[box][between_parts(host_hw, np.where(host_hw, parts_hw[box], 0))] = code
+    def codes_hw(self) -> npt.NDArray[np.uint8]:
+        """The kind of each pixel."""
+        kinds = np.array([WitnessCode.NONE, *(group.code for group in self.groups)], np.uint8)
+        codes_hw: npt.NDArray[np.uint8] = kinds[self.groups_hw]
+        return codes_hw
+
+    def unmatched(self, components: _Components, touched: npt.NDArray[np.int64], code: WitnessCode) -> None:
+        """Marks counted components that are not among the touched ones."""
+        alone = components.counted.copy()
+        alone[touched] = False
+        for label in np.flatnonzero(alone):
+            box = components.boxes[label - 1]
+            self._mark(box, components.labels_hw[box] == label, ErrorGroup(code, 1))
+
+    def between(
+        self, hosts: _Components, parts_hw: LabelArray, pairs: npt.NDArray[np.int64], code: WitnessCode
+    ) -> None:
+        """Marks what lies between the parts of each counted host of two or more; pairs are (host, part)."""
+        labels, parts = np.unique(pairs[:, 0], return_counts=True)
+        several = (parts > 1) & hosts.counted[labels]
+        for label, count in zip(labels[several], parts[several], strict=True):
+            box = hosts.boxes[label - 1]
+            host_hw = hosts.labels_hw[box] == label
+            witness_hw = between_parts(host_hw, np.where(host_hw, parts_hw[box], 0))
+            errors = int(count) - 1 if code is WitnessCode.SHORT else 1
+            self._mark(box, witness_hw, ErrorGroup(code, errors))
+
+    def _mark(self, box: tuple[slice, slice], witness_hw: BoolArray, group: ErrorGroup) -> None:
+        self.groups.append(group)
+        self.groups_hw[box][witness_hw] = len(self.groups)
 
 
 def between_parts(host_hw: BoolArray, parts_hw: LabelArray) -> BoolArray:

@@ -67,7 +67,7 @@ def subject_of(
     pair = MaskPair(name, ic, split, paths[1], paths[2])
     score = score_pair(pair, SETTINGS)
     assert isinstance(score, ImageScore)
-    cells = (Cell((0, 0, 60, 100), True), Cell((60, 0, 120, 100), False))
+    cells = (Cell((0, 0, 60, 100), True, 0.3), Cell((60, 0, 120, 100), False, 0.9))
     return Subject(score, pair, paths[0], cells)
 
 
@@ -192,6 +192,8 @@ def test_a_newcomer_finds_every_part(full_page):
     )
     assert "2 of 4 cells are flagged. 2 cells hold an error's witness" in text
     assert "1 of these (50 %) are flagged." in text
+    assert "Of 4 errors, each counted once, 3 (75 %) have a witness in a flagged cell." in text
+    assert "expected calibration error 0.300" in text
 
 
 def test_methods_side_by_side(full_page):

@@ -7,6 +7,7 @@ from scipy import ndimage
 from etchline.evaluation import AT_ZERO, EsdSettings, evaluate_masks
 from etchline.evaluation.witness import (
     EIGHT_CONNECTED,
+    ErrorGroup,
     WitnessCode,
     between_parts,
     find_witnesses,
@@ -133,6 +134,42 @@ def test_every_error_has_its_witness(seed, shape, shares, wanted):
         x, y = error.seed_xy
         assert (found[labels_hw == labels_hw[y, x]] == code_of[error.kind]).any()
     assert set(np.unique(found)) - {0} == {code_of[error.kind] for error in errors}
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    shape=st.tuples(st.integers(1, 30), st.integers(1, 60)),
+    shares=st.tuples(st.sampled_from([0.1, 0.3, 0.5, 0.8]), st.sampled_from([0.1, 0.3, 0.5, 0.8])),
+    wanted=st.builds(EsdSettings, st.integers(0, 8), st.integers(0, 8)),
+)
+@settings(max_examples=100, deadline=None)
+def test_groups_are_all_errors_each_once(seed, shape, shares, wanted):
+    rng = np.random.default_rng(seed)
+    pred, truth = rng.random(shape) < shares[0], rng.random(shape) < shares[1]
+    found = find_witnesses(pred, truth, wanted)
+    counts = evaluate_masks(pred, truth, wanted).counts
+    by_kind = dict.fromkeys(WitnessCode, 0)
+    for number, group in enumerate(found.groups, start=1):
+        by_kind[group.code] += group.errors
+        assert (found.codes_hw[found.groups_hw == number] == group.code).all()
+    assert list(by_kind.values())[1:] == [
+        counts.opens,
+        counts.shorts,
+        counts.false_positives,
+        counts.false_negatives,
+    ]
+    height, width = shape
+    assert found.seen_in((-1, -1, width + 5, height + 5)) == set(range(len(found.groups)))
+
+
+def test_a_bridge_over_three_lines_is_one_group_of_two_errors():
+    truth = with_boxes(LINE, SECOND, (10, 70, 110, 80))
+    pred = with_boxes((10, 10, 110, 80))
+    found = find_witnesses(pred, truth, AT_ZERO)
+    assert found.groups == (ErrorGroup(WitnessCode.SHORT, 2),)
+    assert found.seen_in((10, 20, 110, 40)) == {0}
+    assert found.seen_in((10, 10, 110, 20)) == set()
+    assert found.seen_in((0, 0, 5, 5)) == set()
 
 
 @pytest.mark.parametrize("gap_px", [1, 2, 3, 10])
