@@ -12,7 +12,7 @@ import numpy.typing as npt
 from etchline.datasets import Dataset, ImageEntry
 from etchline.errors import SettingsError
 from etchline.evaluation import EsdSettings
-from etchline.evaluation.witness import find_witnesses, label_witnesses
+from etchline.evaluation.witness import find_witnesses
 from etchline.images import ArraySink, open_image, read_mask
 from etchline.segmentation.cell_features import FEATURE_NAMES
 from etchline.segmentation.confidence import CellCalibration, fit_calibration
@@ -146,8 +146,8 @@ def measure_cells(
 def find_errors(
     pred_hw: npt.NDArray[Any], truth_hw: npt.NDArray[Any], esd: EsdSettings
 ) -> npt.NDArray[np.int32]:
-    """The errors' witnesses, each with a number of its own from 1, (H, W); 0 elsewhere."""
-    return label_witnesses(find_witnesses(pred_hw, truth_hw, esd).codes_hw)
+    """The errors' witnesses, those of each component with a number of its own from 1, (H, W); 0 elsewhere."""
+    return find_witnesses(pred_hw, truth_hw, esd).groups_hw
 
 
 def errors_in(errors_hw: npt.NDArray[np.int32], box_xyxy: BoxXyxy) -> tuple[int, ...]:

@@ -124,8 +124,8 @@ def esd_of(bundle: Bundle) -> EsdSettings:
 def pitch_range(pitches_px: list[float]) -> PitchRange | None:
     """The range of the pitches' 2nd to 98th percentile, widened to whole pixels; `None` where there are none.
 
-    A few estimates are wrong by a factor (mixed pitches, torn lines); the range must not stretch to them, as
-    it would call scales trained that are not. What lies just outside is resampled by a few percent only.
+    The range must not stretch to a layer whose estimate is wrong, as it would call scales trained that are
+    not. What lies just outside is resampled by a few percent only.
     """
     if not pitches_px:
         return None

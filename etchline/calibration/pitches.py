@@ -1,6 +1,7 @@
 """The lines' pitches in a dataset's training images, as `--scale auto` measures them."""
 
 import functools
+import statistics
 from collections import Counter
 
 from etchline.calibration.search import Steps, unseen_steps
@@ -15,7 +16,10 @@ IMAGES_PER_LAYER = 3
 
 
 def measure_pitches(dataset: Dataset, *, jobs: int | None = None, steps: Steps = unseen_steps) -> list[float]:
-    """The pitches, in px and sorted, of a few training images of each layer that are certain enough."""
+    """The pitches of the layers in px, sorted: of each the median of a few training images' certain estimates.
+
+    Single estimates may be wrong by a factor (mixed pitches, torn lines).
+    """
     taken: Counter[tuple[str, str]] = Counter()
     entries = []
     for entry in dataset.select(split="train"):
@@ -23,10 +27,15 @@ def measure_pitches(dataset: Dataset, *, jobs: int | None = None, steps: Steps =
         if taken[entry.ic, entry.layer] <= IMAGES_PER_LAYER:
             entries.append(entry)
     found = map_processes(functools.partial(_pitch, dataset=dataset), entries, jobs)
-    return sorted(pitch for pitch in steps("pitch", found, len(entries)) if pitch is not None)
+    by_layer: dict[tuple[str, str], list[float]] = {}
+    for layer, pitch_px in steps("pitch", found, len(entries)):
+        if pitch_px is not None:
+            by_layer.setdefault(layer, []).append(pitch_px)
+    return sorted(statistics.median(pitches_px) for pitches_px in by_layer.values())
 
 
-def _pitch(entry: ImageEntry, dataset: Dataset) -> float | None:
+def _pitch(entry: ImageEntry, dataset: Dataset) -> tuple[tuple[str, str], float | None]:
     with open_image(dataset.image_path(entry)) as source:
         estimate = estimate_pitch(source, fit_normalisation(source))
-    return estimate.pitch_px if estimate.certainty >= ScaleSettings().least_certainty else None
+    certain = estimate.certainty >= ScaleSettings().least_certainty
+    return (entry.ic, entry.layer), estimate.pitch_px if certain else None

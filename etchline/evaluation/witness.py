@@ -128,16 +128,6 @@ def find_witnesses(
     )
 
 
-def label_witnesses(codes_hw: npt.NDArray[np.uint8]) -> LabelArray:
-    """A number from 1 for each 8-connected witness of one kind: int32, (H, W); 0 where there is none."""
-    labels_hw, total = np.zeros(codes_hw.shape, np.int32), 0
-    for code in np.unique(codes_hw[codes_hw > 0]):
-        own_hw, count = ndimage.label(codes_hw == code, EIGHT_CONNECTED)
-        labels_hw[own_hw > 0] = own_hw[own_hw > 0] + total
-        total += count
-    return labels_hw
-
-
 def _without_small(mask_hw: BoolArray, min_area_px: int) -> BoolArray:
     labels_hw, _ = ndimage.label(mask_hw, EIGHT_CONNECTED)
     large = np.bincount(labels_hw.ravel()) >= min_area_px

@@ -11,7 +11,6 @@ from etchline.evaluation.witness import (
     WitnessCode,
     between_parts,
     find_witnesses,
-    label_witnesses,
 )
 from tests.evaluation.drawings import blank, comb, with_boxes
 
@@ -180,17 +179,3 @@ def test_between_parts_spans_the_gap(gap_px):
     assert found[1, 10 : 10 + gap_px].all()
     assert not found[1, :10].any()
     assert not found[:, :8].any()
-
-
-def test_witnesses_are_numbered_by_kind_and_place():
-    codes = np.zeros((6, 9), np.uint8)
-    codes[1, 1] = codes[2, 2] = 1  # one witness: they touch by a corner
-    codes[1, 3] = 2  # another kind beside it
-    codes[4, 7:9] = 1
-    labels = label_witnesses(codes)
-    assert labels[1, 1] == labels[2, 2]
-    assert len({int(labels[1, 1]), int(labels[1, 3]), int(labels[4, 7])}) == 3
-    assert labels[4, 7] == labels[4, 8]
-    assert labels.max() == 3
-    assert ((labels > 0) == (codes > 0)).all()
-    assert label_witnesses(np.zeros((0, 4), np.uint8)).shape == (0, 4)
