@@ -21,7 +21,7 @@ from etchline.evaluation import NANO_SCALE, EsdSettings
 from etchline.segmentation.confidence import default_calibration
 from etchline.segmentation.scale import PitchRange
 
-_LOW, _HIGH = 2.0, 98.0
+_LOW, _HIGH = 5.0, 95.0
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def esd_of(bundle: Bundle) -> EsdSettings:
 
 
 def pitch_range(pitches_px: list[float]) -> PitchRange | None:
-    """The range of the pitches' 2nd to 98th percentile, widened to whole pixels; `None` where there are none.
+    """The range of the pitches' 5th to 95th percentile, widened to whole pixels; `None` where there are none.
 
     The range must not stretch to a layer whose estimate is wrong, as it would call scales trained that are
     not. What lies just outside is resampled by a few percent only.

@@ -16,7 +16,7 @@ IMAGES_PER_LAYER = 3
 
 
 def measure_pitches(dataset: Dataset, *, jobs: int | None = None, steps: Steps = unseen_steps) -> list[float]:
-    """The pitches of the layers in px, sorted: of each the median of a few training images' certain estimates.
+    """The layers' pitches in px, sorted: each the median of a few training images' certain estimates.
 
     Single estimates may be wrong by a factor (mixed pitches, torn lines).
     """
