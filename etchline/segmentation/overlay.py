@@ -56,13 +56,15 @@ class Overlay:
         grey = self._grey_sum
         if self._factor > 1:
             grey = np.rint(self._grey_sum / self._pixels()).astype(np.uint8)
-        picture = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
+        picture = (
+            cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB) if grey.size else np.zeros((*grey.shape, 3), np.uint8)
+        )
         marks = np.zeros(grey.shape, dtype=np.uint8)
         for box in flagged_xyxy:
             self._mark(marks, box)
         _paint(picture, marks.view(np.bool_), FLAG_RGB)
         _paint(picture, self._outline, OUTLINE_RGB)
-        return picture
+        return np.asarray(picture, np.uint8)
 
     def _pixels(self) -> npt.NDArray[np.float32]:
         """Image pixels in each pixel of the picture; the last row and column may hold fewer."""

@@ -296,6 +296,25 @@ def measure_topology(
     return changes, speckles, areas[:found]
 
 
+@_inner
+def _number(table: Int32Array, used: int, runs: Int32Array) -> Int32Array:
+    """The components' statistics, as `label_runs` returns them; the runs' labels become their numbers."""
+    number = np.empty(used, np.int32)
+    stats = np.empty((used, 5), np.int32)
+    components = 0
+    for label in range(used):
+        part = table[label]
+        if part[PARENT] == label:
+            stats[components, 0], stats[components, 1] = part[LEFT], part[TOP]
+            stats[components, 2], stats[components, 3] = part[RIGHT] - part[LEFT], part[BOTTOM] - part[TOP]
+            stats[components, 4] = part[AREA]
+            number[label] = components
+            components += 1
+    for run in range(runs.shape[0]):
+        runs[run, 3] = number[_root(table, np.int64(runs[run, 3]))]
+    return stats[:components]
+
+
 @njit(cache=True)
 def label_runs(mask_hw: Uint8Array, steps: Int64Array, reach: int) -> tuple[Int32Array, Int32Array]:
     """The runs of a mask and its components.
@@ -337,20 +356,7 @@ def label_runs(mask_hw: Uint8Array, steps: Int64Array, reach: int) -> tuple[Int3
             found[total, 0], found[total, 3] = y, labels[now, run]
             found[total, 1], found[total, 2] = edges[now, 0, 2 * run], edges[now, 0, 2 * run + 1]
             total += 1
-    number = np.empty(used, np.int32)
-    stats = np.empty((used, 5), np.int32)
-    components = 0
-    for label in range(used):
-        part = table[label]
-        if part[PARENT] == label:
-            stats[components, 0], stats[components, 1] = part[LEFT], part[TOP]
-            stats[components, 2], stats[components, 3] = part[RIGHT] - part[LEFT], part[BOTTOM] - part[TOP]
-            stats[components, 4] = part[AREA]
-            number[label] = components
-            components += 1
-    for run in range(total):
-        found[run, 3] = number[_root(table, np.int64(found[run, 3]))]
-    return found[:total], stats[:components]
+    return found[:total], _number(table, used, found[:total])
 
 
 @njit(cache=True)
