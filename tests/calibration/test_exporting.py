@@ -289,13 +289,21 @@ def test_pitch_ranges():
 
 
 def test_pitches_of_the_training_images(dataset):
-    assert measure_pitches(dataset, jobs=1) == pytest.approx([20.0] * 3, rel=0.05)
+    layers = {(entry.ic, entry.layer) for entry in dataset.select(split="train")}
+    assert measure_pitches(dataset, jobs=1) == pytest.approx([20.0] * len(layers), rel=0.05)
 
 
 def test_few_images_of_a_layer_tell_its_pitch(dataset):
+    seen = []
+
+    def steps(label, items, total):
+        seen.append(total)
+        return items
+
     train = dataset.select(split="train")
-    many = replace(dataset, images=train * 4)
-    assert len(measure_pitches(many, jobs=1)) < len(train) * 4
+    layers = {(entry.ic, entry.layer) for entry in train}
+    measure_pitches(replace(dataset, images=train * 4), jobs=1, steps=steps)
+    assert seen == [sum(min(3, 4 * sum((e.ic, e.layer) == layer for e in train)) for layer in layers)]
 
 
 @pytest.mark.parametrize("is_patch", [True, False])
