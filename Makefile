@@ -26,7 +26,7 @@ export SAM2_BUILD_CUDA := 0
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
-demo: $(VENV)/.installed ## draw SEM images, find their lines, measure the errors; prints the report's path last
+demo: $(VENV)/.installed ## find the lines of drawn chips, measure the errors, learn a new chip; prints the report's path last
 	@$(VENV)/bin/python examples/demo.py
 
 test: $(VENV)/.installed-dev ## run the tests
@@ -47,19 +47,10 @@ clean: ## remove the virtual environment, the caches and the demo's output (othe
 
 # The stamps make a second call free; a changed pyproject.toml is newer than they are.
 $(VENV)/.installed: pyproject.toml
-	@$(call install,.)
+	@$(call install,.[train])
 
 $(VENV)/.installed-dev: pyproject.toml
 	@$(call install,$(TESTED))
-	# topolosses asks for opencv-python, which puts files that need a display's libraries over the headless ones.
-	if $(VENV)/bin/python -m pip uninstall --quiet --yes opencv-python 2>/dev/null; then
-	  $(VENV)/bin/python -m pip install --quiet --no-deps --force-reinstall opencv-python-headless
-	fi
-	# Its wheel leaves out two libraries of the system, which bare machines lack.
-	libraries='import ctypes; [ctypes.CDLL(name) for name in ("libGL.so.1", "libgobject-2.0.so.0")]'
-	if ! $(VENV)/bin/python -c "$$libraries" 2>/dev/null; then
-	  $(call apt_install,libgl1 libglib2.0-0,topolosses needs libraries of the system)
-	fi
 	touch $(VENV)/.installed
 
 # Installs Debian's packages $(1) where this user may; otherwise says what is wrong, $(2), and how to mend it.
@@ -73,7 +64,8 @@ else
 fi
 endef
 
-# Installs $(1) editable into the environment, which is made first where it is missing or was left half-made.
+# Installs $(1), the extra `train` among it, editable into the environment, which is made first where it is missing or
+# was left half-made.
 define install
 if ! $(VENV)/bin/python -m pip --version >/dev/null 2>&1; then
   suitable() { "$$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; }
@@ -94,5 +86,14 @@ if ! $(VENV)/bin/python -m pip --version >/dev/null 2>&1; then
 fi
 echo "installing etchline and what it needs into $(VENV)"
 $(VENV)/bin/python -m pip install --quiet --editable '$(1)'
+# topolosses asks for opencv-python, which puts files that need a display's libraries over the headless ones.
+if $(VENV)/bin/python -m pip uninstall --quiet --yes opencv-python 2>/dev/null; then
+  $(VENV)/bin/python -m pip install --quiet --no-deps --force-reinstall opencv-python-headless
+fi
+# Its wheel leaves out two libraries of the system, which bare machines lack.
+libraries='import ctypes; [ctypes.CDLL(name) for name in ("libGL.so.1", "libgobject-2.0.so.0")]'
+if ! $(VENV)/bin/python -c "$$libraries" 2>/dev/null; then
+  $(call apt_install,libgl1 libglib2.0-0,topolosses needs libraries of the system)
+fi
 touch $@
 endef

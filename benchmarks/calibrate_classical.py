@@ -10,22 +10,26 @@ judged by a fit that saw nothing of its IC. `--write` replaces the calibration i
 """
 
 import argparse
-import dataclasses
 import functools
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from etchline.calibration.cells import (
+    Cells,
+    MeasuredCell,
+    cross_validated,
+    measure_cells,
+    pool_cells,
+    reliability,
+)
 from etchline.datasets import Dataset, ImageEntry, load_dataset
 from etchline.evaluation import NANO_SCALE
-from etchline.evaluation.witness import find_witnesses
-from etchline.images import ArraySink, open_image, read_mask
 from etchline.processes import map_processes
 from etchline.segmentation import confidence
 from etchline.segmentation.cell_features import FEATURE_NAMES
 from etchline.segmentation.classical_bundle import classical_bundle
-from etchline.segmentation.segmenter import Sinks, segment_source
 from etchline.storage import write_text
 from etchline.synthesis.families import FAMILIES
 
@@ -33,69 +37,25 @@ SEEN = tuple(family.name for family in FAMILIES if family.seen)
 # A cell is flagged where an error is more likely than not. The classical segmenter leaves an error in most
 # cells of the hard families: a stricter limit would flag nearly everything and say nothing.
 FLAG_BELOW = 0.5
-BINS = 10
 
 
-@dataclasses.dataclass(frozen=True)
-class Cells:
-    """Features (n, f), whether an error lies in the cell (n,), and the IC (n,)."""
-
-    values_nf: npt.NDArray[np.float64]
-    has_error_n: npt.NDArray[np.bool_]
-    ic_n: npt.NDArray[np.str_]
-
-
-def measure(entry: ImageEntry, dataset: Dataset) -> list[tuple[str, str, tuple[float, ...], bool]]:
-    """Image, IC, features and whether an error lies in it, of each cell of an image."""
-    bundle = classical_bundle()
-    with open_image(dataset.image_path(entry)) as source:
-        mask, confidences = (ArraySink(source.height, source.width) for _ in range(2))
-        sinks = Sinks(mask, confidences)
-        result = segment_source(source, bundle.segmenter, sinks, bundle.calibration, bundle.settings)
-    codes_hw = find_witnesses(mask.pixels_hw, read_mask(dataset.mask_path(entry)), NANO_SCALE).codes_hw
-    return [
-        (entry.image, entry.ic, cell.features.values, bool(codes_hw[y0:y1, x0:x1].any()))
-        for cell in result.cells
-        for x0, y0, x1, y1 in [cell.box_xyxy]
-    ]
+def measure(entry: ImageEntry, dataset: Dataset) -> list[MeasuredCell]:
+    return measure_cells(entry, dataset, classical_bundle(), NANO_SCALE)
 
 
 def read_cells(dataset: Dataset, jobs: int | None) -> Cells:
     entries = dataset.select(split=("train", "val"), ic=SEEN)
     measured = map_processes(functools.partial(measure, dataset=dataset), entries, jobs)
-    # Sorted, because images come in the order in which they are finished.
-    rows = sorted((row for rows in measured for row in rows), key=lambda row: row[0])
-    _, ics, values, wrong = zip(*rows, strict=True)
-    return Cells(np.array(values), np.array(wrong), np.array(ics))
-
-
-def cross_validated(cells: Cells) -> npt.NDArray[np.float64]:
-    """The confidence of each cell by a fit on the other ICs."""
-    found = np.empty(cells.has_error_n.size)
-    for ic in np.unique(cells.ic_n):
-        held = cells.ic_n == ic
-        fit = confidence.fit_calibration(cells.values_nf[~held], cells.has_error_n[~held], FLAG_BELOW, "")
-        found[held] = [fit.confidence(tuple(values)) for values in cells.values_nf[held]]
-    return found
-
-
-def calibration_error(confidence_n: npt.NDArray[np.float64], right_n: npt.NDArray[np.bool_]) -> float:
-    """Expected calibration error over ten bins of equal width."""
-    bins = np.minimum((confidence_n * BINS).astype(int), BINS - 1)
-    gaps = [
-        abs(confidence_n[bins == index].mean() - right_n[bins == index].mean()) * (bins == index).mean()
-        for index in np.unique(bins)
-    ]
-    return float(sum(gaps))
+    return pool_cells(cell for cells in measured for cell in cells)
 
 
 def report(confidence_n: npt.NDArray[np.float64], cells: Cells) -> None:
     right = ~cells.has_error_n
     base = right.mean()
     print(f"{right.size} cells, {(~right).mean():.1%} with an error")
-    brier = np.mean((confidence_n - right) ** 2)
-    print(f"Brier {brier:.4f} (always the mean: {base * (1 - base):.4f})")
-    print(f"ECE   {calibration_error(confidence_n, right):.4f}")
+    found = reliability(confidence_n, cells, FLAG_BELOW)
+    print(f"Brier {found.brier:.4f} (always the mean: {base * (1 - base):.4f})")
+    print(f"ECE   {found.calibration_error:.4f}")
     print("flag below   flagged   wrong cells caught   wrong among the rest")
     for limit in (0.3, 0.4, FLAG_BELOW, 0.6, 0.7, 0.8):
         flagged = confidence_n < limit
@@ -103,8 +63,8 @@ def report(confidence_n: npt.NDArray[np.float64], cells: Cells) -> None:
         rest = (~right[~flagged]).mean() if (~flagged).any() else 0.0
         print(f"{limit:10.2f}   {flagged.mean():7.1%}   {caught:18.1%}   {rest:20.1%}")
     print("IC     cells  wrong  mean confidence  Brier")
-    for ic in np.unique(cells.ic_n):
-        own = cells.ic_n == ic
+    for ic in np.unique(cells.group_n):
+        own = cells.group_n == ic
         score = np.mean((confidence_n[own] - right[own]) ** 2)
         print(
             f"{ic}  {own.sum():5}  {(~right[own]).mean():5.1%}  {confidence_n[own].mean():15.3f}  {score:.4f}"

@@ -1,4 +1,4 @@
-"""The demo: draws SEM images of fourteen chips, finds their metal lines, judges them and writes a report.
+"""The demo: draws SEM images of fourteen chips, finds their metal lines, judges them, fine-tunes the network.
 
     python examples/demo.py [--out runs/demo] [--images-per-ic 8] [--size 1024]
 
@@ -12,30 +12,31 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import numpy as np
 import typer
+from demo_chip import ChipPlan, chapter, shipped
+from demo_stages import Stages, segment
 
 from etchline import __version__, storage
 from etchline.cli.frame import DebugOption, exit_codes, progress, stderr
 from etchline.datasets import Dataset, load_dataset
-from etchline.errors import DatasetError, EtchlineError, InputError, SettingsError
+from etchline.errors import DatasetError, InputError, SettingsError
 from etchline.evaluation import NANO_SCALE, evaluate_masks
 from etchline.evaluation.exhibits import Examination, Subject, choose, examine, examine_all
 from etchline.evaluation.flagging import Cell
 from etchline.evaluation.folders import MaskPair, Pairing, check_missing, pair_dataset
-from etchline.evaluation.html_report import Page, Spotlight, Stage, render_html
+from etchline.evaluation.html_report import Comparison, Method, Page, Spotlight, render_html
+from etchline.evaluation.pooling import pool
 from etchline.evaluation.report import Failure, Report
 from etchline.evaluation.scoring import report_of, score_pair, score_pairs
 from etchline.processes import available_cores
-from etchline.segmentation.batch import Outcome, segment_batch
 from etchline.segmentation.classical_bundle import classical_bundle
-from etchline.segmentation.files import FileOptions, SegmentBundle
+from etchline.segmentation.files import SegmentBundle
 from etchline.segmentation.inputs import SegmentInput, collect_inputs
 from etchline.segmentation.record import SegmentRecord
 from etchline.synthesis.benchmark import SynthRequest
@@ -50,66 +51,16 @@ REAL_CREDIT = (
     "The real SEM tile and its lines are from HY5SYN, Rothaug et al., CC BY 4.0 (doi 10.17617/3.HY5SYN); "
     "shown with grey levels stretched."
 )
-EARLIER = " (in an earlier run)"
 LEAD = (
     "etchline drew synthetic SEM images of fourteen chip families, each with its own difficulty, found "
-    "their metal lines with its classical segmenter (no neural network, one setting for all) and compared "
-    "them with the truth. The families are meant to be hard: this is the mark that a trained model has to "
-    "beat."
+    "their metal lines with the small network that comes with it and compared them with the truth. Half of "
+    "the families are new to the network; on one of them it was then fine-tuned with a few images, as a "
+    "laboratory would."
 )
-
-
-@dataclass
-class Stages:
-    """The stages of this run; what an earlier run did stays known through a file.
-
-    Attributes:
-        file: where the times are kept.
-        done: by name, in order.
-    """
-
-    file: Path
-    done: dict[str, Stage] = field(default_factory=dict)
-
-    @contextlib.contextmanager
-    def measure(self, name: str) -> Iterator["Work"]:
-        """Times the block, which says in the yielded `Work` what it has done; nothing: an earlier run did."""
-        stderr().print(f"{name} ...", markup=False)
-        work, started = Work(), time.perf_counter()
-        yield work
-        seconds = round(time.perf_counter() - started, 3)
-        if work.images:
-            self.done[name] = Stage(name, work.images, work.pixels, seconds, work.note)
-            said = f"{work.images} images"
-        else:
-            earlier = self._earlier().get(name, Stage(name, 0, 0, seconds))
-            note = earlier.note.removesuffix(EARLIER) + EARLIER
-            self.done[name] = replace(earlier, note=note)
-            said = "all there already"
-        stderr().print(f"{name}: {said}, {seconds:.1f} s", markup=False)
-        kept = self._earlier() | self.done
-        storage.write_text(self.file, json.dumps([asdict(stage) for stage in kept.values()], indent=1))
-
-    def _earlier(self) -> dict[str, Stage]:
-        try:
-            stages = [Stage(**each) for each in json.loads(self.file.read_text())]
-        except (OSError, ValueError, TypeError):
-            return {}  # no earlier run, or one of another version: its times are not known
-        return {stage.name: stage for stage in stages}
-
-
-@dataclass
-class Work:
-    """What a stage has done."""
-
-    images: int = 0
-    pixels: int = 0
-    note: str = ""
-
-    def add(self, pixels: int) -> None:
-        """One more image."""
-        self.images += 1
-        self.pixels += pixels
+BENCHMARK = (
+    "The same images by the shipped network and by the best segmenter without a network, which is also the "
+    "fallback. One setting for all chips."
+)
 
 
 def draw(request: SynthRequest, out: Path, jobs: int | None, stages: Stages) -> Dataset:
@@ -145,41 +96,40 @@ def _unchanged(folder: Path) -> Dataset:
     return dataset
 
 
-def segment(
-    items: list[SegmentInput], out: Path, bundle: SegmentBundle, jobs: int, stages: Stages, name: str
-) -> dict[str, SegmentRecord]:
-    """The records of the images by the results' stems; results that are complete are not made again.
-
-    Raises:
-        InputError: an image cannot be used.
-        EtchlineError: a result cannot be written.
-    """
-    records: dict[str, SegmentRecord] = {}
-    with stages.measure(name) as work:
-        batch = segment_batch(items, out, FileOptions(), bundle, jobs)
-        for outcome in progress(name, batch, len(items)):
-            record = _record_of(outcome)
-            records[str(outcome.item.stem)] = record
-            if outcome.status == "done":
-                work.add(record.image.width * record.image.height)
-        work.note = "reading and writing included: mask, confidence, overlay, record"
-    return records
+def judge(
+    dataset: Dataset, folder: Path, bundle: SegmentBundle, jobs: int, stages: Stages, name: str
+) -> tuple[Report, dict[str, SegmentRecord], Pairing]:
+    """The judged splits' images segmented into `folder`: the verdict, the records by stem, the pairs."""
+    judged = dataset.select(split=JUDGED_SPLITS)
+    images = {dataset.image_path(entry) for entry in judged}
+    items = [item for item in collect_inputs([dataset.folder], folder) if item.image in images]
+    records = segment(items, folder, bundle, jobs, stages, name)
+    pairing = pair_dataset(folder, [(entry, dataset.mask_path(entry)) for entry in judged])
+    check_missing(pairing, folder, allow_missing=False)
+    return evaluate(pairing, records, jobs, stages, name.replace("segment", "evaluate")), records, pairing
 
 
-def _record_of(outcome: Outcome) -> SegmentRecord:
-    if outcome.record is None:
-        failure = InputError if outcome.exit_code == InputError.exit_code else EtchlineError
-        raise failure(outcome.error)
-    return outcome.record
+def methods(report: Report, baseline: Report) -> tuple[Method, ...]:
+    """The shipped network and the classical segmenter on seen and unseen chips."""
+    return tuple(
+        Method(
+            f"{name}, {group} chips", pool([score for score in scores if (score.split == "unseen") == new])
+        )
+        for group, new in (("seen", False), ("unseen", True))
+        for name, scores in (("nano", report.scores), ("classical", baseline.scores))
+        if any((score.split == "unseen") == new for score in scores)
+    )
 
 
-def evaluate(pairing: Pairing, records: Mapping[str, SegmentRecord], stages: Stages, jobs: int) -> Report:
+def evaluate(
+    pairing: Pairing, records: Mapping[str, SegmentRecord], jobs: int, stages: Stages, name: str
+) -> Report:
     """The verdict on all pairs."""
     # Compiled once per installation, and kept; not a part of the speed.
     evaluate_masks(np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8))
-    with stages.measure("evaluate") as work:
+    with stages.measure(name) as work:
         outcomes = score_pairs(pairing.pairs, NANO_SCALE, jobs=jobs)
-        report = report_of(progress("evaluate", outcomes, len(pairing.pairs)), pairing, NANO_SCALE)
+        report = report_of(progress(name, outcomes, len(pairing.pairs)), pairing, NANO_SCALE)
         for record in records.values():
             work.add(record.image.width * record.image.height)
         work.note = "ESD twice (as counted and at 0/0) and pixel agreement; reading the masks included"
@@ -239,7 +189,7 @@ def real_tile(out: Path, bundle: SegmentBundle, stages: Stages) -> Spotlight | N
     assert exhibit is not None
     text = (
         f"A tile of a delayered chip's metal-2 layer ({record.image.width} px wide, 128 nm process, bright "
-        "vias), segmented with the same setting as everything below."
+        "vias), segmented by the shipped network, which has learnt from drawn images only."
     )
     return Spotlight("a real SEM tile", "A real SEM image first", text, exhibit)
 
@@ -270,31 +220,31 @@ def commands(request: SynthRequest, out: Path, splits: Sequence[str]) -> tuple[s
     return (
         f"etchline synth {shown}/data --ics {request.ics} --images-per-ic {request.images_per_ic} "
         f"--size {request.size_px} --seed {request.seed}",
-        f"etchline segment {shown}/data --out {shown}/lines --bundle classical",
+        f"etchline segment {shown}/data --out {shown}/lines",
+        f"etchline segment {shown}/data --out {shown}/classical --bundle classical",
         *(
             f"etchline evaluate {shown}/lines --dataset {shown}/data --split {split} {counting}"
             for split in splits
         ),
+        f"etchline train {shown}/chip/data {shown}/chip/training --model patch --init nano "
+        "--recipe recipes/nano_finetune.yaml",
+        f"etchline export {shown}/chip/training {shown}/chip/bundle --dataset {shown}/chip/data",
     )
 
 
-def run(request: SynthRequest, out: Path, jobs: int) -> Path:
+def run(request: SynthRequest, plan: ChipPlan, out: Path, jobs: int) -> Path:
     """All stages; the path of the report.
 
     Raises:
         EtchlineError: see the stages.
     """
-    stages, bundle = Stages(out / "stages.json"), classical_bundle()
+    stages, bundle, classical = Stages(out / "stages.json"), shipped(), classical_bundle()
+    spotlight = real_tile(out, bundle, stages)
     dataset = draw(request, out, jobs, stages)
     judged = dataset.select(split=JUDGED_SPLITS)
-    images = {dataset.image_path(entry) for entry in judged}
-    items = [item for item in collect_inputs([dataset.folder], out / "lines") if item.image in images]
-    records = segment(items, out / "lines", bundle, jobs, stages, "segment")
-    pairing = pair_dataset(out / "lines", [(entry, dataset.mask_path(entry)) for entry in judged])
-    check_missing(pairing, out / "lines", allow_missing=False)
-    report = evaluate(pairing, records, stages, jobs)
+    report, records, pairing = judge(dataset, out / "lines", bundle, jobs, stages, "segment")
     storage.write_text(out / "report.json", json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n")
-    spotlight = real_tile(out, bundle, stages)
+    baseline, _, _ = judge(dataset, out / "classical", classical, jobs, stages, "segment without a network")
     page = Page(
         title="etchline: metal lines from SEM images",
         lead=LEAD,
@@ -302,6 +252,10 @@ def run(request: SynthRequest, out: Path, jobs: int) -> Path:
         examinations=examine_judged(report, pairing, dataset, records, jobs, stages),
         ic_notes={family.name: family.difficulty for family in FAMILIES},
         spotlight=spotlight,
+        comparisons=(
+            Comparison("Beside the best without a network", BENCHMARK, methods(report, baseline)),
+            chapter(plan, out / "chip", jobs, stages),
+        ),
         stages=tuple(stages.done.values()),
         facts=facts(dataset, bundle, jobs, request),
         commands=commands(request, out, sorted({entry.split for entry in judged})),
@@ -317,6 +271,7 @@ def main(
     images_per_ic: Annotated[int, typer.Option(help="Images of each family.")] = 8,
     size: Annotated[int, typer.Option(help="Height and width of the images in px.")] = 1024,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = SEED,
+    samples: Annotated[int, typer.Option(help="Patches in each epoch of fine-tuning.")] = ChipPlan.samples,
     jobs: Annotated[int | None, typer.Option(help="Processes; default: one per core.")] = None,
     debug: DebugOption = False,
 ) -> None:
@@ -330,7 +285,8 @@ def main(
             raise SettingsError(f"--jobs {jobs}: must be 1 or more")
         request = SynthRequest(ics=ics, images_per_ic=images_per_ic, size_px=size, seed=seed)
         started = time.perf_counter()
-        path = run(request, out, jobs or available_cores())
+        plan = ChipPlan(size_px=size, seed=seed, samples=samples)
+        path = run(request, plan, out, jobs or available_cores())
         stderr().print(f"{time.perf_counter() - started:.0f} s in all; open this in a browser:")
         print(path)
 

@@ -39,9 +39,9 @@ def test_make_lists_its_targets() -> None:
     assert listed == ["help", "demo", "test", "check", "check-full", "clean"]
 
 
-def test_the_demo_installs_the_base_package_and_the_tests_what_they_need(tmp_path: Path) -> None:
+def test_demo_and_tests_install_what_they_need(tmp_path: Path) -> None:
     venv = f"VENV={tmp_path / 'venv'}"
-    assert "--editable '.'\n" in make("-n", "demo", venv).stdout
+    assert "--editable '.[train]'\n" in make("-n", "demo", venv).stdout
     assert "--editable '.[dev,train]'\n" in make("-n", "test", venv).stdout
 
 

@@ -31,8 +31,9 @@ from etchline.bundle.manifest import (
     ViewsPart,
     weights_path,
 )
+from etchline.bundle.torch_networks import load_networks
 from etchline.errors import BundleError, OutputError
-from etchline.images import encode_png
+from etchline.images import encode_png, read_image
 from etchline.network.line_network import LineNetwork
 from etchline.network.weights import load_weights, save_weights
 from etchline.segmentation.prompting import PromptSettings
@@ -75,8 +76,7 @@ def save_bundle(folder: Path, contents: BundleContents, dtype: torch.dtype = tor
         BundleError: the folder holds something, or the contents make no valid bundle.
         OutputError: it cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BundleError(f"{folder}: holds something already; bundles never change, choose another folder")
+    check_free(folder)
     with _staged(folder) as staging:
         networks = _write_weights(staging, contents.networks, dtype)
         backend = TorchBackend(networks)
@@ -87,6 +87,38 @@ def save_bundle(folder: Path, contents: BundleContents, dtype: torch.dtype = tor
         write_bytes(staging / MANIFEST, manifest.model_dump_json(by_alias=True, indent=1).encode() + b"\n")
         load_bundle(staging)
     return load_bundle(folder)
+
+
+def check_free(folder: Path) -> None:
+    """Refuses a folder that no bundle can be written to.
+
+    Raises:
+        BundleError: it holds something, or is a file.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BundleError(f"{folder}: holds something already; bundles never change, choose another folder")
+
+
+def contents_of(bundle: Bundle) -> BundleContents:
+    """What a bundle holds, to make another one of it.
+
+    Raises:
+        WeightsError: its weights are not those of the networks that its manifest describes.
+    """
+    manifest = bundle.manifest
+    patch_hw = read_image(bundle.path(GOLDEN_PATCH)).pixels_hw.astype(np.uint8, copy=False)
+    return BundleContents(
+        name=manifest.name,
+        networks=load_networks(bundle),
+        golden_patch_hw=patch_hw,
+        arbitration=manifest.arbitration,
+        confidence=manifest.confidence,
+        provenance=manifest.provenance,
+        views=manifest.views,
+        prompt=manifest.prompt,
+        trained_pitch=manifest.trained_pitch,
+        validation=manifest.validation,
+    )
 
 
 def _write_weights(

@@ -12,10 +12,19 @@ def torch_backend(bundle: Bundle, settings: TorchSettings | None = None) -> Torc
     """The engine over a verified bundle's weights.
 
     Raises:
+        WeightsError: see `load_networks`.
+    """
+    return TorchBackend(load_networks(bundle), settings)
+
+
+def load_networks(bundle: Bundle) -> dict[Role, LineNetwork]:
+    """The networks of a verified bundle by role.
+
+    Raises:
         WeightsError: a weights file is not the weights of the network that the manifest describes.
     """
     networks: dict[Role, LineNetwork] = {}
     for role, part in bundle.manifest.networks.items():
         networks[role] = LineNetwork(part.size)
         load_weights(networks[role], bundle.path(weights_path(role)))
-    return TorchBackend(networks, settings)
+    return networks

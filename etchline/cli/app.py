@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from etchline import __version__
-from etchline.cli import bundle, dataset, evaluate, segment, synth, train
+from etchline.cli import bundle, dataset, evaluate, export, segment, synth, train, tune
 
 app = typer.Typer(
     name="etchline",
@@ -19,6 +19,8 @@ app = typer.Typer(
 app.command("synth", epilog=synth.EXAMPLE)(synth.synth)
 app.add_typer(dataset.app, name="dataset")
 app.command("train", epilog=train.EXAMPLE)(train.train)
+app.command("tune", epilog=tune.EXAMPLE)(tune.tune)
+app.command("export", epilog=export.EXAMPLE)(export.export)
 app.command("segment", epilog=segment.EXAMPLE)(segment.segment)
 app.add_typer(bundle.app, name="bundle")
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)

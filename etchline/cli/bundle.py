@@ -1,6 +1,5 @@
 """`etchline bundle`: show and verify bundles."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,20 +11,23 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Show and verify bundles.",
-    epilog="Example: etchline bundle verify bundles/nano",
+    epilog="Example: etchline bundle verify nano",
     no_args_is_help=True,
 )
 
-BundleArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder with a bundle.json.")]
+BundleArgument = Annotated[
+    str, typer.Argument(metavar="DIR|nano", help="Folder with a bundle.json, or nano, which is built in.")
+]
 
 
-@app.command("show", epilog="Example: etchline bundle show bundles/nano --json")
+@app.command("show", epilog="Example: etchline bundle show nano --json")
 def show(bundle: BundleArgument, json_output: JsonOption = False, debug: DebugOption = False) -> None:
     """Say what a bundle holds and how its networks are used; every file is verified first."""
     with exit_codes(debug):
         from etchline.bundle import load_bundle
+        from etchline.bundle.shipped import bundle_folder
 
-        loaded = load_bundle(bundle)
+        loaded = load_bundle(bundle_folder(bundle))
         if json_output:
             print_json({"digest": loaded.digest, **loaded.manifest.model_dump(mode="json", by_alias=True)})
             return
@@ -33,7 +35,7 @@ def show(bundle: BundleArgument, json_output: JsonOption = False, debug: DebugOp
             stdout().print(f"{name:14} {value}", markup=False)
 
 
-@app.command("verify", epilog="Example: etchline bundle verify bundles/nano")
+@app.command("verify", epilog="Example: etchline bundle verify nano")
 def verify(
     bundle: BundleArgument,
     files_only: Annotated[
@@ -48,8 +50,9 @@ def verify(
     """
     with exit_codes(debug):
         from etchline.bundle import load_bundle
+        from etchline.bundle.shipped import bundle_folder
 
-        loaded = load_bundle(bundle)
+        loaded = load_bundle(bundle_folder(bundle))
         iou = None if files_only else _golden(loaded)
         found: dict[str, Any] = {
             "digest": loaded.digest,

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from etchline.errors import EtchlineError
+from etchline.errors import EtchlineError, MissingPackageError
 
 INTERRUPTED = 130
 FAILED = 3
@@ -53,6 +53,19 @@ def exit_codes(debug: bool) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001  (the last resort: one line for the user, the traceback behind --debug)
         _report(f"internal error: {type(error).__name__}: {error} (--debug shows where)", debug)
         raise typer.Exit(FAILED) from None
+
+
+def need_packages(purpose: str) -> None:
+    """Refuses to start without the frameworks that networks need.
+
+    Raises:
+        MissingPackageError: torch, sam2 or safetensors is not installed.
+    """
+    from importlib.util import find_spec
+
+    missing = [name for name in ("torch", "sam2", "safetensors") if find_spec(name) is None]
+    if missing:
+        raise MissingPackageError(f"{purpose} needs {', '.join(missing)}: pip install 'etchline[train]'")
 
 
 def _report(line: str, debug: bool) -> None:

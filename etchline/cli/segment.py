@@ -36,8 +36,13 @@ InputsArgument = Annotated[
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")]
 BundleOption = Annotated[
-    str,
-    typer.Option("--bundle", metavar="DIR|classical", help="What segments; `classical` needs no network."),
+    str | None,
+    typer.Option(
+        "--bundle",
+        metavar="DIR|nano|classical",
+        help="What segments: a bundle; nano, which comes with etchline (default); or classical, which needs "
+        "no network (default without PyTorch).",
+    ),
 ]
 PolicyOption = Annotated[
     str | None,
@@ -73,7 +78,7 @@ OverwriteOption = Annotated[
 def segment(
     inputs: InputsArgument,
     out: OutOption,
-    bundle: BundleOption = "classical",
+    bundle: BundleOption = None,
     policy: PolicyOption = None,
     scale: ScaleOption = None,
     backend: BackendOption = None,
@@ -97,7 +102,7 @@ def segment(
         from etchline.segmentation.inputs import collect_inputs
 
         _check(pixel_size_nm)
-        segmenting, network = _open(bundle, policy, scale, backend)
+        segmenting, network = _open(bundle or _default_bundle(), policy, scale, backend)
         options = FileOptions(parse_formats(contours), pixel_size_nm, overwrite, network)
         items = collect_inputs(inputs, out)
         batch = segment_batch(items, out, options, segmenting, jobs)
@@ -112,6 +117,21 @@ def _check(pixel_size_nm: float | None) -> None:
         raise SettingsError(f"--pixel-size-nm {pixel_size_nm}: must be a finite length above 0")
 
 
+def _default_bundle() -> str:
+    """What segments where the user says nothing; says so if that is second best."""
+    from etchline.bundle.shipped import NANO, networks_run
+    from etchline.segmentation.classical_bundle import CLASSICAL
+
+    if networks_run():
+        return NANO
+    stderr().print(
+        "the classical segmenter is used, as PyTorch is not installed: for the network, "
+        "pip install 'etchline[train]'",
+        markup=False,
+    )
+    return CLASSICAL
+
+
 def _open(
     name: str, policy: str | None, scale: str | None, backend: str | None
 ) -> "tuple[SegmentBundle, NetworkOptions | None]":
@@ -122,11 +142,11 @@ def _open(
         for option, value in (("policy", policy), ("scale", scale), ("backend", backend)):
             if value is not None:
                 raise SettingsError(
-                    f"--{option} {value}: the classical segmenter has none; give a --bundle DIR"
+                    f"--{option} {value}: the classical segmenter has none; give a --bundle DIR, or nano"
                 )
         return classical_bundle(), None
     if "://" in name:
-        raise SettingsError(f"--bundle {name}: not known to this version; give a folder, or classical")
+        raise SettingsError(f"--bundle {name}: not known to this version; give a folder, nano or classical")
     from etchline.bundle import load_bundle
     from etchline.bundle.segmenting import (
         NetworkChoice,
@@ -136,12 +156,13 @@ def _open(
         parse_policy,
         parse_scale,
     )
+    from etchline.bundle.shipped import bundle_folder
     from etchline.segmentation.record import NetworkOptions
 
     choice = NetworkChoice(
         parse_policy(policy), parse_scale(scale or "auto"), parse_backend(backend or "auto")
     )
-    loaded = load_bundle(Path(name))
+    loaded = load_bundle(bundle_folder(name))
     segmenting = network_bundle(loaded, choice)
     applied = NetworkOptions(
         policy=choice.policy or loaded.manifest.arbitration.policy,

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from etchline.cli.frame import DebugOption, JsonOption, exit_codes, print_json, progress, stderr, stdout
+from etchline.cli.frame import (
+    DebugOption,
+    JsonOption,
+    exit_codes,
+    need_packages,
+    print_json,
+    progress,
+    stderr,
+    stdout,
+)
 
 if TYPE_CHECKING:
     from etchline.training.checkpoints import EpochRecord
@@ -37,7 +46,7 @@ def train(
     init: Annotated[
         str,
         typer.Option(
-            metavar="random|CKPT|BUNDLE", help="First weights: a SAM2.1 checkpoint, a bundle, a run."
+            metavar="random|CKPT|BUNDLE", help="First weights: a SAM2.1 checkpoint, a bundle, nano, a run."
         ),
     ] = "random",
     parts: Annotated[
@@ -56,11 +65,13 @@ def train(
     An interrupted or killed run goes on with --resume and ends with the same weights.
     """
     with exit_codes(debug):
-        _need_packages()
+        need_packages("training")
+        from etchline.bundle.shipped import bundle_folder
         from etchline.datasets import load_dataset
         from etchline.training import runs
 
-        _check_init(init)
+        init = str(bundle_folder(init))
+        parent = _parent(init)
         request = runs.TrainRequest(
             dataset=load_dataset(dataset),
             out_dir=out_dir,
@@ -68,9 +79,10 @@ def train(
             model=model,
             init=init,
             resume=resume,
+            parent=parent,
         )
         try:
-            results = runs.train(request, _Terminal())
+            results = runs.train(request, Terminal())
         except KeyboardInterrupt:
             stderr().print("the last checkpoint stays; add --resume to go on from it")
             raise
@@ -81,31 +93,15 @@ def train(
                 stdout().print(_summary(result), markup=False)
 
 
-def _need_packages() -> None:
-    """Refuses to start without the frameworks.
-
-    Raises:
-        MissingPackageError: torch, sam2 or safetensors is not installed.
-    """
-    from importlib.util import find_spec
-
-    from etchline.errors import MissingPackageError
-
-    missing = [name for name in ("torch", "sam2", "safetensors") if find_spec(name) is None]
-    if missing:
-        raise MissingPackageError(f"training needs {', '.join(missing)}: pip install 'etchline[train]'")
-
-
-def _check_init(init: str) -> None:
-    """Verifies a bundle that training starts from.
+def _parent(init: str) -> str | None:
+    """The digest of the bundle that training starts from, which is verified; `None`: it starts from none.
 
     Raises:
         BundleError: a file of it is not what its manifest says.
     """
     from etchline.bundle import MANIFEST, load_bundle
 
-    if (Path(init) / MANIFEST).is_file():
-        load_bundle(Path(init))
+    return load_bundle(Path(init)).digest if (Path(init) / MANIFEST).is_file() else None
 
 
 def _recipe(path: Path | None, size: str | None, parts: str | None) -> "Recipe":
@@ -116,13 +112,15 @@ def _recipe(path: Path | None, size: str | None, parts: str | None) -> "Recipe":
     return recipe.changed("network", size=size, parts=parse_parts(parts) if parts is not None else None)
 
 
-class _Terminal:
+class Terminal:
     """Progress bars, and a line for each epoch, on stderr; a `Watcher`."""
 
     def steps(self, label: str, items: Iterable[T], total: int) -> Iterable[T]:
+        """See `Watcher.steps`."""
         return progress(label, items, total)
 
     def epoch(self, role: str, record: "EpochRecord", epochs: int) -> None:
+        """See `Watcher.epoch`."""
         betti = "" if record.betti_loss is None else f", Betti {record.betti_loss:.3f}"
         stderr().print(
             f"{role} epoch {record.epoch}/{epochs}: loss {record.pixel_loss:.3f}{betti}, "

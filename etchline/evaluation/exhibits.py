@@ -160,13 +160,16 @@ def examine_all(
     return map_processes(partial(examine, settings=settings), subjects, jobs, WORTH_A_PROCESS)
 
 
-def examine(subject: Subject, settings: EsdSettings, crop_px: int = CROP_PX) -> Examination:
+def examine(
+    subject: Subject, settings: EsdSettings, crop_px: int = CROP_PX, box_xyxy: BoxXyxy | None = None
+) -> Examination:
     """Flags and pictures of one image.
 
     Args:
         subject: the image.
         settings: what counted.
         crop_px: edge of the close-up; larger than the image gives the whole image.
+        box_xyxy: the place of the close-up; `None`: where most errors are.
 
     Raises:
         ImageError: a file cannot be used.
@@ -177,7 +180,7 @@ def examine(subject: Subject, settings: EsdSettings, crop_px: int = CROP_PX) -> 
     exhibit = overview = None
     if subject.close_up or subject.overview:
         map_rgb = draw_witnesses(witnesses, pred_hw, truth_hw)
-        box_xyxy = worst_box(codes_hw, crop_px)
+        box_xyxy = box_xyxy or worst_box(codes_hw, crop_px)
         if subject.close_up:
             grey_hw = stretched(read_image(subject.image_path).pixels_hw)
             exhibit = Exhibit(subject.score, box_xyxy, _four(grey_hw, truth_hw, pred_hw, map_rgb, box_xyxy))

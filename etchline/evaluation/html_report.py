@@ -112,7 +112,7 @@ class Page:
         examinations: pictures and flags of the report's images, in any order; may be fewer.
         ic_notes: what to know about an IC, by its name.
         spotlight: an image to be shown first.
-        comparison: ways of segmenting side by side.
+        comparisons: ways of segmenting side by side.
         stages: what took how long.
         facts: names and values of settings, versions, the machine and so on.
         commands: how to repeat it, one command each.
@@ -125,7 +125,7 @@ class Page:
     examinations: tuple[Examination, ...] = ()
     ic_notes: Mapping[str, str] = field(default_factory=dict)
     spotlight: Spotlight | None = None
-    comparison: Comparison | None = None
+    comparisons: tuple[Comparison, ...] = ()
     stages: tuple[Stage, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     commands: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from etchline.images.source import (
     WindowSource,
     bands,
 )
-from etchline.images.writing import encode_png, open_sink, write_image
+from etchline.images.writing import encode_png, open_sink, write_image, write_picture
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -34,4 +34,5 @@ __all__ = [
     "read_image",
     "read_mask",
     "write_image",
+    "write_picture",
 ]

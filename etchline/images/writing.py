@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tifffile
 
 from etchline.errors import ImageError, OutputError
+from etchline.images.png import FastPng
 from etchline.images.source import RowSink
 from etchline.storage import atomic_path, write_bytes
 
@@ -59,6 +60,29 @@ def write_image(path: Path, pixels: npt.NDArray[Any]) -> None:
     with atomic_path(path) as temporary:
         photometric = "rgb" if pixels.ndim == 3 else "minisblack"
         tifffile.imwrite(temporary, pixels, photometric=photometric, tile=(TILE, TILE), compression="zlib")
+
+
+def write_picture(path: Path, picture_hwc: npt.NDArray[np.uint8]) -> None:
+    """Writes a PNG of a picture for people, uint8 RGB (H, W, 3), not empty, fast and atomically.
+
+    `write_image` is for what a dataset holds: its bytes for given pixels do not change.
+
+    Raises:
+        ImageError: another dtype or shape.
+        OutputError: the file cannot be written.
+    """
+    _check_pixels(str(path), picture_hwc)
+    height, width, channels = picture_hwc.shape
+    png = FastPng(height, width, channels)
+    png.add(picture_hwc)
+    with atomic_path(path) as temporary:
+        _write_pieces(temporary, png)
+
+
+def _write_pieces(path: Path, png: FastPng) -> None:
+    with path.open("wb") as file:
+        for piece in png.pack():
+            file.write(piece)
 
 
 def _suffix(path: Path) -> str:
@@ -128,19 +152,17 @@ class _CheckedSink:
 
 
 class _PngBand:
-    """Holds all rows: PNG encoders of the libraries here want the picture at once."""
+    """Holds all rows: they are packed at once."""
 
     def __init__(self, temporary: Path, height: int, width: int) -> None:
         self._temporary = temporary
-        self._pixels_hw = np.empty((height, width), np.uint8)
-        self._rows = 0
+        self._png = FastPng(height, width)
 
     def add(self, rows_hw: npt.NDArray[np.uint8]) -> None:
-        self._pixels_hw[self._rows : self._rows + rows_hw.shape[0]] = rows_hw
-        self._rows += rows_hw.shape[0]
+        self._png.add(rows_hw)
 
     def finish(self) -> None:
-        self._temporary.write_bytes(encode_png(self._pixels_hw))
+        _write_pieces(self._temporary, self._png)
 
     def close(self) -> None:
         """Nothing to let go of."""

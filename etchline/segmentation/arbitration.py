@@ -7,7 +7,6 @@ speckled and the two disagree; the policies differ there and in how far they tru
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict
@@ -15,6 +14,7 @@ from pydantic import ConfigDict
 from etchline.errors import SettingsError
 from etchline.segmentation.probability import LINE
 from etchline.segmentation.record import CellSource, FlagReason
+from etchline.segmentation.topology_kernel import label_runs, reached_steps
 
 Policy = Literal["full", "patch", "paper", "guarded", "confidence"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -22,6 +22,7 @@ POLICIES: tuple[Policy, ...] = get_args(Policy)
 Uint8Array = npt.NDArray[np.uint8]
 
 SPECKLE_PX = 16
+_SET = reached_steps((1,))
 REFERENCE_PX = 512
 """Limits on speckles are per square of this edge."""
 
@@ -35,9 +36,11 @@ class ArbitrationLimits:
         full_speckles: the same for the full model's.
         agree_share: results agree if at least this share of their pixels is equal.
         guarded_agree_share: what policy `guarded` asks for before it takes the full model's result.
+        spot_px: components of the joined result no larger than this, both ways, are erased, in pixels as the
+            networks see them; 0: none, as in the paper.
 
     Raises:
-        SettingsError: a limit on speckles below 1, or a share outside [0, 1].
+        SettingsError: a limit on speckles below 1, a share outside [0, 1], or a negative size.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # it stands in bundle.json
@@ -46,6 +49,7 @@ class ArbitrationLimits:
     full_speckles: int = 50
     agree_share: float = 0.6
     guarded_agree_share: float = 0.8
+    spot_px: int = 0
 
     def __post_init__(self) -> None:
         for name in ("patch_speckles", "full_speckles"):
@@ -54,6 +58,8 @@ class ArbitrationLimits:
         for name in ("agree_share", "guarded_agree_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(f"arbitration limit {name}={getattr(self, name)}: must lie in [0, 1]")
+        if self.spot_px < 0:
+            raise SettingsError(f"arbitration limit spot_px={self.spot_px}: must not be negative")
 
 
 @dataclass(frozen=True)
@@ -115,20 +121,54 @@ def decide(policy: Policy, evidence: Evidence, limits: ArbitrationLimits) -> Ver
     return Verdict("patch" if agree and not evidence.patch_speckled else "full")
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What two results for one patch have in common, before any limit.
+
+    Attributes:
+        patch_speckles: speckles of the patch model's result.
+        full_speckles: of the full model's.
+        pixels: of the patch.
+        equal_share: share of its pixels in which the masks are equal, 0 to 1.
+    """
+
+    patch_speckles: int
+    full_speckles: int
+    pixels: int
+    equal_share: float
+
+    def evidence(self, limits: ArbitrationLimits) -> Evidence:
+        """The evidence, without confidences, under these limits."""
+        return Evidence(
+            patch_speckled=_reaches(self.patch_speckles, self.pixels, limits.patch_speckles),
+            full_speckled=_reaches(self.full_speckles, self.pixels, limits.full_speckles),
+            equal_share=self.equal_share,
+        )
+
+
+def compare(patch_hw: Uint8Array, full_hw: Uint8Array) -> Comparison:
+    """The comparison of two probability maps of one patch, uint8 (H, W), not empty."""
+    patch_mask_hw, full_mask_hw = patch_hw >= LINE, full_hw >= LINE
+    return Comparison(
+        patch_speckles=count_speckles(patch_mask_hw),
+        full_speckles=count_speckles(full_mask_hw),
+        pixels=patch_mask_hw.size,
+        equal_share=int(np.count_nonzero(patch_mask_hw == full_mask_hw)) / patch_mask_hw.size,
+    )
+
+
 def weigh(patch_hw: Uint8Array, full_hw: Uint8Array, limits: ArbitrationLimits) -> Evidence:
     """The evidence without confidences from two probability maps of one patch, uint8 (H, W), not empty."""
-    patch_mask_hw, full_mask_hw = patch_hw >= LINE, full_hw >= LINE
-    return Evidence(
-        patch_speckled=is_speckled(patch_mask_hw, limits.patch_speckles),
-        full_speckled=is_speckled(full_mask_hw, limits.full_speckles),
-        equal_share=float(np.mean(patch_mask_hw == full_mask_hw)),
-    )
+    return compare(patch_hw, full_hw).evidence(limits)
 
 
 def is_speckled(mask_hw: npt.NDArray[np.bool_], speckles: int) -> bool:
     """Whether a mask holds at least `speckles` per 512 x 512 px: at least 1, however small it is."""
-    limit = max(speckles * mask_hw.size / REFERENCE_PX**2, 1.0)
-    return count_speckles(mask_hw) >= limit
+    return _reaches(count_speckles(mask_hw), mask_hw.size, speckles)
+
+
+def _reaches(count: int, pixels: int, speckles: int) -> bool:
+    return count >= max(speckles * pixels / REFERENCE_PX**2, 1.0)
 
 
 def count_speckles(mask_hw: npt.NDArray[np.bool_]) -> int:
@@ -138,8 +178,8 @@ def count_speckles(mask_hw: npt.NDArray[np.bool_]) -> int:
     """
     if mask_hw.size == 0:
         return 0
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask_hw.view(np.uint8), connectivity=8)
-    left, top, width, height, area = stats[1:].T
+    _, stats = label_runs(np.ascontiguousarray(mask_hw).view(np.uint8), _SET, 1)
+    left, top, width, height, area = stats.T
     rows, columns = mask_hw.shape
     whole = (left > 0) & (top > 0) & (left + width < columns) & (top + height < rows)
     return int((whole & (area <= SPECKLE_PX)).sum())

@@ -206,3 +206,23 @@ class _Levels:
     def of(self, rows_hw: GreyArray, top: int) -> FloatArray:
         """Levels of rows [top, top + n), float32."""
         return self.smoothing.apply(self.flat_field.subtract(self.normalisation.apply(rows_hw), top))
+
+
+class ClassicalRows:
+    """The classical segmenter's map of a field, where it is asked for."""
+
+    def __init__(self, source: WindowSource) -> None:
+        self._source = source
+        self._segmenter = ClassicalSegmenter()
+        self._fit: ClassicalFit | None = None
+
+    def rows(self, top: int, bottom: int) -> Uint8Array:
+        """The probabilities of field rows [top, bottom)."""
+        segmenter = self._segmenter
+        self._fit = self._fit or segmenter.fit(self._source)
+        first, last = self._source.field_rows
+        read_top = max(first + top - segmenter.halo_px, first)
+        read_bottom = min(first + bottom + segmenter.halo_px, last)
+        rows_hw = self._source.read(read_top, read_bottom)
+        probability_hw = segmenter.probability(rows_hw, read_top, self._fit)
+        return probability_hw[first + top - read_top : first + bottom - read_top]

@@ -8,7 +8,11 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from etchline.segmentation.topology_kernel import label_runs, reached_steps
+
 Int64Array = npt.NDArray[np.int64]
+
+_SET = reached_steps((1,))
 
 
 @dataclass(frozen=True)
@@ -44,15 +48,33 @@ class BandComponents:
             return np.zeros(mask_hw.shape, np.int64)
         _, local_hw, stats, _ = cv2.connectedComponentsWithStats(mask_hw, connectivity=8, ltype=cv2.CV_32S)
         labels_hw = np.where(local_hw > 0, local_hw.astype(np.int64) + (self._labels - 1), -1)
+        self._append(labels_hw[0], labels_hw[-1].copy(), stats[1:, :4], mask_hw.shape[0])
+        return labels_hw
+
+    def add_unseen(self, mask_hw: npt.NDArray[np.uint8]) -> None:
+        """Takes the next rows as `add` does, faster, for who does not need their labels."""
+        if mask_hw.size:
+            runs, stats = label_runs(np.ascontiguousarray(mask_hw), _SET, 1)
+            first, last = (self._row(runs[runs[:, 0] == y], mask_hw.shape[1]) for y in (0, len(mask_hw) - 1))
+            self._append(first, last, stats[:, :4], mask_hw.shape[0])
+
+    def _row(self, runs: npt.NDArray[np.int32], width: int) -> Int64Array:
+        """One row's labels, counted on over all bands, from its runs."""
+        labels = np.full(width, -1, np.int64)
+        for _, left, right, label in runs.tolist():
+            labels[left:right] = self._labels + label
+        return labels
+
+    def _append(self, first: Int64Array, last: Int64Array, boxes: npt.NDArray[np.int32], rows: int) -> None:
+        """Joins a band to those above it: its first and last row's labels, its boxes as left, top, size."""
         if self._last_row is not None:
-            self._links.extend(_touching(self._last_row, labels_hw[0]))
-        left, top, width, height = stats[1:, :4].T.astype(np.int64)
+            self._links.extend(_touching(self._last_row, first))
+        left, top, width, height = boxes.T.astype(np.int64)
         top = top + self._top
         self._boxes.append(np.stack((left, top, left + width, top + height), axis=1))
-        self._last_row = labels_hw[-1].copy()
-        self._labels += len(stats) - 1
-        self._top += mask_hw.shape[0]
-        return labels_hw
+        self._last_row = last
+        self._labels += len(boxes)
+        self._top += rows
 
     def count(self) -> int:
         """Components in all rows so far."""

@@ -15,7 +15,7 @@ from etchline import __version__
 from etchline.contours import CellConfidence, ContourFormat, trace_lines, write_contours
 from etchline.datasets import file_sha256
 from etchline.errors import ImageError
-from etchline.images import ArraySink, WindowSource, open_image, open_sink, write_image
+from etchline.images import ArraySink, WindowSource, open_image, open_sink, write_picture
 from etchline.images.formats import image_format
 from etchline.segmentation.confidence import CellCalibration
 from etchline.segmentation.inputs import SegmentInput
@@ -192,7 +192,7 @@ def _make(source: WindowSource, results: _Results, bundle: SegmentBundle, chosen
         results.record.unlink(missing_ok=True)
     clock.lap("segment")
     flagged = [cell.box_xyxy for cell in result.cells if cell.reasons]
-    write_image(results.path("_overlay.png"), overlay.picture(flagged))
+    write_picture(results.path("_overlay.png"), overlay.picture(flagged))
     clock.lap("overlay")
     if probability:
         cells = [CellConfidence(cell.box_xyxy, cell.confidence) for cell in result.cells]

@@ -3,8 +3,9 @@
 Source: SAMSEM, sections 3.2 and 3.6.
 """
 
+import copy
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,20 +15,22 @@ from etchline.errors import SettingsError
 from etchline.images.source import GreyArray, WindowSource
 from etchline.segmentation.arbitration import (
     ArbitrationLimits,
+    Comparison,
     Evidence,
     Policy,
     Verdict,
+    compare,
     decide,
-    weigh,
 )
 from etchline.segmentation.cell_features import measure_cell
-from etchline.segmentation.classical import ClassicalFit, ClassicalSegmenter
+from etchline.segmentation.classical import ClassicalRows
 from etchline.segmentation.confidence import CellCalibration
 from etchline.segmentation.normalise import Normalisation, fit_normalisation
 from etchline.segmentation.prompting import Prompt, PromptSettings, place_prompt
 from etchline.segmentation.record import CellSource
 from etchline.segmentation.resampling import apply_taps, taps
 from etchline.segmentation.scale import PitchRange, ScaleChoice, ScaleSettings, choose_scale, estimate_pitch
+from etchline.segmentation.spots import erase_spots
 from etchline.segmentation.tiling import BoxXyxy, Patch, tile
 from etchline.segmentation.views import Answer, FieldLevels, ViewMap, blend, cut_full, cut_patch
 
@@ -93,14 +96,14 @@ class NetworkSegmenter:
     halo_px = 0
 
     def __init__(self, backend: Backend, settings: NetworkSettings) -> None:
-        self._backend = backend
+        self.backend = backend
         self.settings = settings
 
     def fit(self, source: WindowSource) -> "NetworkFit":
         """The normalisation and scale of the field; networks run as rows are asked for."""
         normalisation = fit_normalisation(source)
         choice = self._scale(source, normalisation)
-        return NetworkFit(source, normalisation, choice, self._backend, self.settings)
+        return NetworkFit(source, normalisation, choice, self.backend, self.settings)
 
     def probability(self, rows_hw: GreyArray, top: int, fit: "NetworkFit") -> Uint8Array:
         """`round(255 p)` of rows [top, top + n) of the image, same shape; a line is >= 128.
@@ -147,7 +150,11 @@ class NetworkFit:
         self._patches = self._views.tiles("patch")
         self._maps = {role: self._views.map(role) for role in settings.roles}
         self._verdicts: dict[int, list[Verdict]] = {}
-        self._classical: ClassicalFit | None = None
+        self._comparisons: dict[int, list[Comparison]] = {}
+        self._values: dict[tuple[Role, int], list[tuple[float, ...]]] = {}
+        self._classical = ClassicalRows(source)
+        self._keeps_answers = False
+        self._kept_rows: dict[tuple[CellSource, int, int], Uint8Array] = {}
 
     @property
     def scale(self) -> float:
@@ -162,6 +169,32 @@ class NetworkFit:
             found["pitch_px"] = self.choice.estimate.pitch_px or 0.0
             found["pitch_certainty"] = self.choice.estimate.certainty
         return found
+
+    def under(self, policy: Policy, limits: ArbitrationLimits) -> "NetworkFit":
+        """The same image, arbitrated anew. What the networks answered is shared, and from now on kept."""
+        self._keeps_answers = True
+        other = copy.copy(self)
+        other._settings = replace(self._settings, policy=policy, limits=limits)
+        other._verdicts = {}
+        for role in other._settings.roles:
+            if role not in self._maps:
+                self._maps[role] = self._views.map(role)
+        return other
+
+    def sources(self) -> tuple[CellSource, ...]:
+        """What is taken for each patch, row by row; equal sources give equal maps."""
+        return tuple(verdict.source for row in self._patches for verdict in self._row_verdicts(row[0].row))
+
+    def own_values(self, role: Role) -> list[tuple[BoxXyxy, tuple[float, ...]]]:
+        """Cell and features of one model's own result for each patch, as policy `confidence` sees them.
+
+        Cells are in pixels of the image's field.
+        """
+        return [
+            (self._levels.native_box(patch.cell_xyxy), values)
+            for row in self._patches
+            for patch, values in zip(row, self._own_values(role, row), strict=True)
+        ]
 
     def cells(self) -> list[list[Patch]]:
         """The patches with their cells, row by row, in pixels of the image's field; cells tile it.
@@ -189,8 +222,24 @@ class NetworkFit:
 
     def rows(self, top: int, bottom: int) -> Uint8Array:
         """The probabilities of image rows [top, bottom), which lie in the field."""
-        first = self._source.field_rows[0]
-        top, bottom = top - first, bottom - first
+        first, last = self._source.field_rows
+        # Whether a component is a spot shows within this reach.
+        reach = self._spot_px
+        upper, lower = max(top - reach, first), min(bottom + reach, last)
+        map_hw = self._joined(upper - first, lower - first)
+        if reach:
+            map_hw = map_hw.copy()  # a kept map stays as it is
+            erase_spots(map_hw, reach)
+        return map_hw[top - upper : bottom - upper]
+
+    @property
+    def _spot_px(self) -> int:
+        """Largest edge of a spot in the image's pixels."""
+        spot_px = self._settings.limits.spot_px
+        return max(1, round(spot_px / self.choice.factor)) if spot_px else 0
+
+    def _joined(self, top: int, bottom: int) -> Uint8Array:
+        """Field rows [top, bottom) of what was taken for each patch, blended at borders between sources."""
         self._forget(top)
         parts: list[tuple[BoxXyxy, CellSource]] = []
         for row in self._patches:
@@ -218,34 +267,57 @@ class NetworkFit:
         settings = self._settings
         if len(settings.roles) == 1:
             return [Verdict(settings.roles[0])] * len(patches)
+        row = patches[0].row
+        if row not in self._comparisons:
+            pairs = zip(self._own_maps("patch", patches), self._own_maps("full", patches), strict=True)
+            self._comparisons[row] = [compare(patch_hw, full_hw) for patch_hw, full_hw in pairs]
+        evidence = [comparison.evidence(settings.limits) for comparison in self._comparisons[row]]
+        if settings.policy == "confidence":
+            evidence = self._with_confidences(evidence, patches)
+        return [decide(settings.policy, known, settings.limits) for known in evidence]
+
+    def _with_confidences(self, evidence: list[Evidence], patches: list[Patch]) -> list[Evidence]:
+        by_patch, by_full = self._settings.patch_calibration, self._settings.full_calibration
+        assert by_patch is not None  # the settings refuse the policy without
+        assert by_full is not None
+        values = zip(self._own_values("patch", patches), self._own_values("full", patches), strict=True)
+        return [
+            replace(
+                known, patch_confidence=by_patch.confidence(own), full_confidence=by_full.confidence(other)
+            )
+            for known, (own, other) in zip(evidence, values, strict=True)
+        ]
+
+    def _own_values(self, role: Role, patches: list[Patch]) -> list[tuple[float, ...]]:
+        """The features of one model's results for one row of patches."""
+        key = (role, patches[0].row)
+        if key not in self._values:
+            self._values[key] = [
+                measure_cell(own_hw, self._levels.read(patch.box_xyxy)).values
+                for patch, own_hw in zip(patches, self._own_maps(role, patches), strict=True)
+            ]
+        return self._values[key]
+
+    def _own_maps(self, role: Role, patches: list[Patch]) -> list[Uint8Array]:
+        """One model's results for one row of patches."""
+        if role == "patch":
+            return [answer.probability_hw for answer in self._maps["patch"].answers(patches[0].row)]
         _, y0, _, y1 = patches[0].box_xyxy
         full_hw = self._maps["full"].rows(y0, y1)
-        verdicts = []
-        for patch, answer in zip(patches, self._maps["patch"].answers(patches[0].row), strict=True):
-            x0, _, x1, _ = patch.box_xyxy
-            own_hw = np.ascontiguousarray(full_hw[:, x0:x1])
-            evidence = self._evidence(patch, answer.probability_hw, own_hw)
-            verdicts.append(decide(settings.policy, evidence, settings.limits))
-        return verdicts
-
-    def _evidence(self, patch: Patch, patch_hw: Uint8Array, full_hw: Uint8Array) -> Evidence:
-        evidence = weigh(patch_hw, full_hw, self._settings.limits)
-        by_patch, by_full = self._settings.patch_calibration, self._settings.full_calibration
-        if self._settings.policy != "confidence" or not by_patch or not by_full:
-            return evidence
-        level_hw = self._levels.read(patch.box_xyxy)
-        return Evidence(
-            evidence.patch_speckled,
-            evidence.full_speckled,
-            evidence.equal_share,
-            by_patch.confidence(measure_cell(patch_hw, level_hw).values),
-            by_full.confidence(measure_cell(full_hw, level_hw).values),
-        )
+        return [np.ascontiguousarray(full_hw[:, p.box_xyxy[0] : p.box_xyxy[2]]) for p in patches]
 
     def _rows_of(self, source: CellSource, top: int, bottom: int) -> Uint8Array:
         """One source's map of field rows [top, bottom), in the image's pixels."""
+        if not self._keeps_answers or source == "patch":  # the patch model's depends on the verdicts
+            return self._blended_rows(source, top, bottom)
+        key = (source, top, bottom)
+        if key not in self._kept_rows:
+            self._kept_rows[key] = self._blended_rows(source, top, bottom)
+        return self._kept_rows[key]
+
+    def _blended_rows(self, source: CellSource, top: int, bottom: int) -> Uint8Array:
         if source == "classical":
-            return self._classical_rows(top, bottom)
+            return self._classical.rows(top, bottom)
         native_height, native_width = self._levels.native_height, self._levels.native_width
         height, width = self._levels.height, self._levels.width
         taken = self._is_from_patch if source == "patch" else None
@@ -260,18 +332,10 @@ class NetworkFit:
         """What the patch model said where another result is taken must not show in overlaps."""
         return self._row_verdicts(patch.row)[patch.column].source == "patch"
 
-    def _classical_rows(self, top: int, bottom: int) -> Uint8Array:
-        segmenter = ClassicalSegmenter()
-        self._classical = self._classical or segmenter.fit(self._source)
-        first, last = self._source.field_rows
-        read_top = max(first + top - segmenter.halo_px, first)
-        read_bottom = min(first + bottom + segmenter.halo_px, last)
-        rows_hw = self._source.read(read_top, read_bottom)
-        probability_hw = segmenter.probability(rows_hw, read_top, self._classical)
-        return probability_hw[first + top - read_top : first + bottom - read_top]
-
     def _forget(self, top: int) -> None:
         """Drops answers that no row from field row `top` on needs."""
+        if self._keeps_answers:
+            return
         down = self._levels.height / self._levels.native_height
         for views in self._maps.values():
             # Judging a row of patches needs the full map from the row's first row on.

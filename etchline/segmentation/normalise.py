@@ -5,13 +5,16 @@ of an image is mapped alike. Vias saturate the sensor: their pixels say nothing 
 and are left out of the percentiles.
 """
 
+import functools
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from etchline.errors import SettingsError
 from etchline.images.source import ArraySource, GreyArray, WindowSource, bands
+from etchline.segmentation.histograms import count_values
 
 BAND_ROWS = 512
 
@@ -72,11 +75,21 @@ class Normalisation:
 
     def apply(self, rows_hw: GreyArray) -> npt.NDArray[np.uint8]:
         """The rows as uint8, same shape. A field of one level becomes 0; an empty array stays empty."""
-        codes = np.arange(np.iinfo(rows_hw.dtype).max + 1, dtype=np.float64)
-        span = max(self.high - self.low, 1.0)
-        table = np.rint(np.clip((codes - self.low) / span, 0.0, 1.0) * 255.0).astype(np.uint8)
+        table = _table(self.low, self.high, np.iinfo(rows_hw.dtype).max + 1)
+        if rows_hw.dtype == np.uint8 and rows_hw.size:
+            return np.asarray(cv2.LUT(rows_hw, table), np.uint8)
         mapped: npt.NDArray[np.uint8] = table[rows_hw]
         return mapped
+
+
+@functools.lru_cache(maxsize=4)
+def _table(low: float, high: float, codes: int) -> npt.NDArray[np.uint8]:
+    """What the codes 0 to `codes` - 1 become, uint8 (codes,)."""
+    span = max(high - low, 1.0)
+    table = np.rint(np.clip((np.arange(codes, dtype=np.float64) - low) / span, 0.0, 1.0) * 255.0)
+    mapped = table.astype(np.uint8)
+    mapped.flags.writeable = False  # it is kept for the next caller
+    return mapped
 
 
 def fit_normalisation(source: WindowSource, settings: NormaliseSettings = DEFAULT) -> Normalisation:
@@ -119,7 +132,8 @@ def _histogram(source: WindowSource) -> npt.NDArray[np.int64]:
     """Pixels of the field per code, cut behind the brightest code that occurs."""
     counts = np.zeros(1, dtype=np.int64)
     for top, bottom in bands(source.field_rows, BAND_ROWS):
-        found = np.bincount(source.read(top, bottom).reshape(-1), minlength=counts.size)
+        rows_hw = source.read(top, bottom)
+        found = count_values(rows_hw, np.iinfo(rows_hw.dtype).max + 1)
         found[: counts.size] += counts
         counts = found
     occupied = np.flatnonzero(counts)

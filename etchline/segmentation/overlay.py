@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from etchline.images.display import ORANGE, SKY_BLUE
+from etchline.images.display import ORANGE, SKY_BLUE, Rgb
 from etchline.segmentation.tiling import BoxXyxy
 
 MAX_EDGE_PX = 4096
@@ -30,7 +30,8 @@ class Overlay:
         self._factor = max(1, -(-max(height, width) // max_edge_px))
         self._size = (height, width)
         shape = (-(-height // self._factor), -(-width // self._factor))
-        self._grey_sum = np.zeros(shape, dtype=np.float32)
+        # Sums of grey levels; where nothing is shrunk they are the levels.
+        self._grey_sum = np.zeros(shape, dtype=np.uint8 if self._factor == 1 else np.float32)
         self._outline = np.zeros(shape, dtype=bool)
 
     def add(self, top: int, grey_hw: npt.NDArray[np.uint8], outline_hw: npt.NDArray[np.bool_]) -> None:
@@ -38,6 +39,10 @@ class Overlay:
         if grey_hw.size == 0:
             return
         factor = self._factor
+        if factor == 1:
+            self._grey_sum[top : top + len(grey_hw)] = grey_hw
+            self._outline[top : top + len(grey_hw)] = outline_hw
+            return
         owners = np.arange(top, top + grey_hw.shape[0]) // factor
         rows, row_starts = np.unique(owners, return_index=True)
         column_starts = np.arange(0, grey_hw.shape[1], factor)
@@ -48,14 +53,18 @@ class Overlay:
 
     def picture(self, flagged_xyxy: list[BoxXyxy]) -> npt.NDArray[np.uint8]:
         """The picture, (rows, columns, 3) uint8 RGB, with the flagged cells framed and hatched."""
-        grey = np.rint(self._grey_sum / self._pixels()).astype(np.uint8)
-        picture = np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+        grey = self._grey_sum
+        if self._factor > 1:
+            grey = np.rint(self._grey_sum / self._pixels()).astype(np.uint8)
+        picture = (
+            cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB) if grey.size else np.zeros((*grey.shape, 3), np.uint8)
+        )
         marks = np.zeros(grey.shape, dtype=np.uint8)
         for box in flagged_xyxy:
             self._mark(marks, box)
-        picture[marks > 0] = FLAG_RGB
-        picture[self._outline] = OUTLINE_RGB
-        return picture
+        _paint(picture, marks.view(np.bool_), FLAG_RGB)
+        _paint(picture, self._outline, OUTLINE_RGB)
+        return np.asarray(picture, np.uint8)
 
     def _pixels(self) -> npt.NDArray[np.float32]:
         """Image pixels in each pixel of the picture; the last row and column may hold fewer."""
@@ -73,8 +82,13 @@ class Overlay:
         cell = marks[y0:y1, x0:x1]
         height, width = cell.shape
         for start in range(0, height + width, HATCH_PX):
-            cv2.line(cell, (start, 0), (start - height, height), 255, 1)
-        cv2.rectangle(cell, (0, 0), (width - 1, height - 1), 255, 2 if min(height, width) > 8 else 1)
+            cv2.line(cell, (start, 0), (start - height, height), 1, 1)
+        cv2.rectangle(cell, (0, 0), (width - 1, height - 1), 1, 2 if min(height, width) > 8 else 1)
+
+
+def _paint(picture_hwc: npt.NDArray[np.uint8], where_hw: npt.NDArray[np.bool_], rgb: Rgb) -> None:
+    """Gives the picture a colour where `where_hw` is true."""
+    picture_hwc.reshape(-1, 3)[np.flatnonzero(where_hw)] = rgb
 
 
 def outline(mask_hw: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

@@ -15,11 +15,15 @@ from pydantic import ConfigDict
 from skimage.filters import threshold_otsu
 
 from etchline.errors import SettingsError
+from etchline.segmentation.histograms import count_values, percentile_of
+from etchline.segmentation.topology_kernel import label_runs, paint_runs, reached_steps
 
 Uint8Array = npt.NDArray[np.uint8]
 
 _SQUARE = cv2.getStructuringElement(cv2.MORPH_RECT, (3, 3))
-_WHITE = 255
+_SET = reached_steps((1,))
+_SATURATED = reached_steps((255,))
+_LEVELS = np.arange(256)
 # Of the judged pixels: a few bright scratches do not raise the threshold.
 _TOP_PERCENT = 99.0
 # A disc fills 0.785 of the box around it, and so do two or three in a row; a straight piece of line fills it.
@@ -87,9 +91,10 @@ def bright_area(view_hw: Uint8Array, settings: PromptSettings) -> npt.NDArray[np
     """
     if view_hw.size == 0 or int(view_hw.max()) < settings.least_level:
         return np.zeros(view_hw.shape, np.bool_)
+    view_hw = np.ascontiguousarray(view_hw)
     smooth_hw = cv2.GaussianBlur(view_hw, (0, 0), settings.sigma_px) if settings.sigma_px else view_hw
     smooth_hw = np.asarray(smooth_hw, np.uint8)
-    judged_hw = ~_discs(view_hw)
+    judged_hw = _elsewhere(view_hw)
     bright_hw = _brightest(smooth_hw, judged_hw, settings)
     if not bright_hw.any():  # the view holds nothing but discs: better a via than no point
         bright_hw = _brightest(smooth_hw, np.ones_like(judged_hw), settings)
@@ -110,47 +115,46 @@ def place_prompt(view_hw: Uint8Array, place: tuple[int, int, int], settings: Pro
     """
     bright_hw = bright_area(view_hw, settings)
     # Not on the rim, if there is an inside: the true edge may lie a pixel further in.
-    inner_hw = cv2.erode(bright_hw.astype(np.uint8), _SQUARE) > 0 if bright_hw.any() else bright_hw
-    rows, columns = np.nonzero(inner_hw if inner_hw.any() else bright_hw)
-    if rows.size == 0:
+    inner_hw = cv2.erode(bright_hw.view(np.uint8), _SQUARE) if bright_hw.any() else bright_hw
+    places = np.flatnonzero(inner_hw if inner_hw.any() else bright_hw)
+    if places.size == 0:
         return Prompt(np.zeros((1, 2), np.float32), np.array([NO_POINT], np.int32))
-    chosen = np.random.default_rng((settings.seed, *place)).integers(rows.size, size=settings.points)
-    points_xy = np.stack((columns[chosen], rows[chosen]), axis=1).astype(np.float32)
+    chosen = np.random.default_rng((settings.seed, *place)).integers(places.size, size=settings.points)
+    rows, columns = np.divmod(places[chosen], view_hw.shape[1])
+    points_xy = np.stack((columns, rows), axis=1).astype(np.float32)
     return Prompt(points_xy, np.full(settings.points, LINE_POINT, np.int32))
 
 
 def _large(mask_hw: Uint8Array, min_area_px: int) -> Uint8Array:
     """The mask without components smaller than this."""
-    _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(mask_hw, connectivity=8)
-    large = (stats[:, cv2.CC_STAT_AREA] >= min_area_px).astype(np.uint8)
-    large[0] = 0
-    kept_hw: Uint8Array = large[labels_hw]
+    runs, stats = label_runs(mask_hw, _SET, 1)
+    kept_hw = mask_hw.copy()
+    paint_runs(kept_hw, runs, stats[:, cv2.CC_STAT_AREA] < min_area_px, 0)
     return kept_hw
 
 
-def _brightest(
-    smooth_hw: Uint8Array, judged_hw: npt.NDArray[np.bool_], settings: PromptSettings
-) -> Uint8Array:
+def _brightest(smooth_hw: Uint8Array, judged_hw: Uint8Array, settings: PromptSettings) -> Uint8Array:
     """Large areas of judged pixels above the threshold, which comes from these pixels alone, as 0 or 1."""
-    levels = smooth_hw[judged_hw]
+    counts = count_values(smooth_hw, 256, judged_hw)
+    levels = np.flatnonzero(counts)
     if levels.size == 0:
         return np.zeros(smooth_hw.shape, np.uint8)
-    top = float(np.percentile(levels, _TOP_PERCENT))
-    middle = float(threshold_otsu(levels)) if levels.min() < levels.max() else top - 1
+    top = percentile_of(counts, _TOP_PERCENT)
+    middle = float(threshold_otsu(hist=(counts, _LEVELS))) if levels.size > 1 else top - 1
     threshold = max(middle + settings.aggressiveness * max(top - middle, 0), settings.least_level - 1)
-    return _large(((smooth_hw > threshold) & judged_hw).astype(np.uint8), settings.min_area_px)
+    return _large((smooth_hw > threshold).view(np.uint8) & judged_hw, settings.min_area_px)
 
 
-def _discs(view_hw: Uint8Array) -> npt.NDArray[np.bool_]:
-    """Saturated discs, also two or three in a row, with their blurred rims."""
-    white_hw = (view_hw == _WHITE).astype(np.uint8)
-    _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(white_hw, connectivity=4)
+def _elsewhere(view_hw: Uint8Array) -> Uint8Array:
+    """1, and 0 on saturated discs, also two or three in a row, with their blurred rims."""
+    judged_hw = np.ones(view_hw.shape, np.uint8)
+    runs, stats = label_runs(view_hw, _SATURATED, 0)
     _, _, width, height, area = stats.T
     longer, shorter = np.maximum(width, height), np.minimum(width, height)
     fill = area / (width * height)
     disc = (shorter >= _LEAST_DISC_PX) & (longer <= _DISC_STRETCH * shorter)
     disc &= (fill >= _DISC_FILL[0]) & (fill <= _DISC_FILL[1])
-    disc[0] = False
     if not disc.any():
-        return np.zeros(view_hw.shape, np.bool_)
-    return np.asarray(cv2.dilate(disc.astype(np.uint8)[labels_hw], _RIM) > 0)
+        return judged_hw
+    paint_runs(judged_hw, runs, disc, 0)
+    return np.asarray(cv2.erode(judged_hw, _RIM), np.uint8)

@@ -235,7 +235,7 @@ class _Drive(Generic[FitT]):
         own = slice(top - band.top, bottom - band.top)
         mask_hw = binarise_probability(band.probability_hw)
         self._cells.extend(self._cell(patch, band) for patch in patches)
-        self._lines.add(mask_hw[own])
+        self._lines.add_unseen(mask_hw[own])
         self._metal_px += int(np.count_nonzero(mask_hw[own]))
         self._write(mask_hw[own], pixel_confidence(band.probability_hw[own]), band.probability_hw[own])
         if self._sinks.overlay:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from etchline.errors import SettingsError
 from etchline.segmentation.components import BandComponents
+from etchline.segmentation.probability import LINE
 
 Uint8Array = npt.NDArray[np.uint8]
 Int64Array = npt.NDArray[np.int64]
@@ -87,6 +88,30 @@ def find_spots(masks: Iterable[Uint8Array], first_row: int, settings: SpotSettin
     spot = sides.max(axis=1, initial=0) <= reach
     kept = spot[found.of_label[np.concatenate(labels)]]
     return Spots(np.concatenate(runs)[kept], int(spot.sum()), line_width_px)
+
+
+def erase_spots(probability_hw: Uint8Array, most_px: int) -> None:
+    """Makes 8-connected components whose box is at most `most_px` high and wide background, in place.
+
+    Components at the edge of the map stay: how large they are is not known. So a component of the rows
+    [top, bottom) of an image is judged rightly in the rows [top - most_px, bottom + most_px).
+
+    Args:
+        probability_hw: uint8 `round(255 p)`, (H, W). Erased pixels come to lie just below the threshold: what
+            looked like metal is not certain background either.
+        most_px: 0 erases nothing.
+    """
+    if not most_px or not probability_hw.size:
+        return
+    mask_hw = (probability_hw >= LINE).view(np.uint8)
+    _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(mask_hw, connectivity=8)
+    left, top, width, height, _ = stats.T
+    rows, columns = mask_hw.shape
+    whole = (left > 0) & (top > 0) & (left + width < columns) & (top + height < rows)
+    spot = whole & (np.maximum(width, height) <= most_px)
+    spot[0] = False
+    if spot.any():
+        probability_hw[spot[labels_hw]] = LINE - 1
 
 
 def _runs(labels_hw: npt.NDArray[np.int64], most_px: float) -> tuple[Int64Array, Int64Array]:

@@ -8,12 +8,12 @@ Coordinates: x to the right, y down, in pixels of the (resampled) field; y = 0 i
 """
 
 import functools
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from etchline.errors import SettingsError
 from etchline.images.source import WindowSource
@@ -188,48 +188,50 @@ def blend(parts: Sequence[tuple[BoxXyxy, Uint8Array]], top: int, bottom: int, wi
     The mean is rounded to the nearest whole number, halves upwards: equal maps give themselves. It is 0 where
     no box lies.
     """
-    blended_hw = np.zeros((bottom - top, width), np.uint8)
-    for y0, y1, beside in _strips(parts, 1, top, bottom):
-        for x0, x1, covering in _strips(beside, 0, 0, width):
-            own_hw = blended_hw[y0 - top : y1 - top, x0:x1]
-            pieces = [_part(box, map_hw, top, (x0, y0, x1, y1)) for box, map_hw in covering]
-            if len(pieces) == 1:
-                own_hw[:] = pieces[0]
-            elif pieces:
-                own_hw[:] = _mean(pieces, [_weights(box, (x0, y0, x1, y1)) for box, _ in covering])
+    if len(parts) == 1 and parts[0][1].shape == (bottom - top, width):
+        return parts[0][1].copy()
+    total_hw = np.zeros((bottom - top, width), np.int32)
+    weight_hw = np.zeros((bottom - top, width), np.int32)
+    for (x0, y0, x1, y1), map_hw in parts:
+        first, last = max(y0, top), min(y1, bottom)
+        down, across = tent(y1 - y0)[first - y0 : last - y0], tent(x1 - x0)
+        _weigh_in(total_hw, weight_hw, np.ascontiguousarray(map_hw), (first - top, x0), down, across)
+    blended_hw: Uint8Array = _mean(total_hw, weight_hw)
     return blended_hw
 
 
-Part = tuple[BoxXyxy, Uint8Array]
+@njit(cache=True)
+def _weigh_in(
+    total_hw: Int32Array,
+    weight_hw: Int32Array,
+    map_hw: Uint8Array,
+    corner_yx: tuple[int, int],
+    down: Int32Array,
+    across: Int32Array,
+) -> None:
+    """Adds a map, whose upper left corner lies at `corner_yx`, and its weights along both axes."""
+    y0, x0 = corner_yx
+    height, width = map_hw.shape
+    for y in range(height):
+        totals = total_hw[y0 + y, x0 : x0 + width]
+        weights = weight_hw[y0 + y, x0 : x0 + width]
+        for x in range(width):
+            weight = down[y] * across[x]
+            totals[x] += weight * map_hw[y, x]
+            weights[x] += weight
 
 
-def _strips(parts: Sequence[Part], axis: int, start: int, stop: int) -> Iterator[tuple[int, int, list[Part]]]:
-    """Cuts [start, stop) of an axis (0 is x, 1 is y) where a box begins or ends; with the boxes there."""
-    edges = {box[edge] for box, _ in parts for edge in (axis, axis + 2)}
-    cuts = sorted({start, stop, *(edge for edge in edges if start < edge < stop)})
-    for first, last in itertools.pairwise(cuts):
-        yield first, last, [part for part in parts if part[0][axis] <= first and last <= part[0][axis + 2]]
-
-
-def _part(box_xyxy: BoxXyxy, map_hw: Uint8Array, top: int, window_xyxy: BoxXyxy) -> Uint8Array:
-    """What a map, which begins at its box's first row at or below `top`, says in a window inside the box."""
-    x0, y0, x1, y1 = window_xyxy
-    first = max(top, box_xyxy[1])
-    return map_hw[y0 - first : y1 - first, x0 - box_xyxy[0] : x1 - box_xyxy[0]]
-
-
-def _weights(box_xyxy: BoxXyxy, window_xyxy: BoxXyxy) -> Int32Array:
-    left, upper, right, lower = box_xyxy
-    x0, y0, x1, y1 = window_xyxy
-    down, across = tent(lower - upper)[y0 - upper : y1 - upper], tent(right - left)[x0 - left : x1 - left]
-    return np.outer(down, across)
-
-
-def _mean(maps: list[Uint8Array], weights: list[Int32Array]) -> Uint8Array:
-    """The weighted mean, rounded to the nearest whole number, halves upwards."""
-    total_hw = np.sum([weight * map_hw for weight, map_hw in zip(weights, maps, strict=True)], 0, np.int32)
-    weight_hw = np.sum(weights, 0, np.int32)
-    return np.asarray((total_hw + weight_hw // 2) // weight_hw, np.uint8)
+@njit(cache=True, error_model="numpy")  # a check of each divisor would keep the loop from being vectorised
+def _mean(total_hw: Int32Array, weight_hw: Int32Array) -> Uint8Array:
+    """The weighted mean, rounded to the nearest whole number, halves upwards; 0 without weight."""
+    mean_hw = np.empty(total_hw.shape, np.uint8)
+    for y in range(total_hw.shape[0]):
+        totals, weights, means = total_hw[y], weight_hw[y], mean_hw[y]
+        for x in range(totals.shape[0]):
+            weight = weights[x]
+            # float64 is exact enough: a quotient of int32 that is not whole is further from the next one.
+            means[x] = np.uint8(np.int32((totals[x] + (weight >> 1)) / max(weight, np.int32(1))))
+    return mean_hw
 
 
 @functools.lru_cache(maxsize=64)

@@ -51,6 +51,7 @@ class TrainRequest:
         init: "random", a checkpoint, or a folder with `<role>/weights.safetensors` (a bundle, or what an
             earlier training wrote).
         resume: whether runs that are in `out_dir` go on.
+        parent: digest of the bundle that `init` is; `None`: it is none.
     """
 
     dataset: Dataset
@@ -59,6 +60,7 @@ class TrainRequest:
     model: Model = "both"
     init: str = RANDOM
     resume: bool = False
+    parent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,11 @@ def _train_role(request: TrainRequest, role: Role, images: RunImages, watcher: W
     facts = {
         "role": role,
         "dataset": _dataset_facts(request.dataset, images),
-        "init": {"path": str(start or RANDOM), "sha256": file_sha256(start) if start else None},
+        "init": {
+            "path": str(start or RANDOM),
+            "sha256": file_sha256(start) if start else None,
+            "bundle": request.parent,
+        },
         "parameters": {"trainable": parameters.trainable, "total": parameters.total},
         "seed": recipe.seed,
         "device": _device_name(device),

@@ -12,6 +12,7 @@ from etchline.images import ArraySource
 from etchline.segmentation.normalise import Normalisation
 from etchline.segmentation.probability import binarise_probability
 from etchline.segmentation.prompting import PromptSettings, place_prompt
+from etchline.segmentation.spots import erase_spots
 from etchline.segmentation.tiling import Patch
 from etchline.segmentation.views import Answer, FieldLevels, ViewMap, cut_full, cut_patch
 from etchline.training.augmentation import Grey
@@ -68,7 +69,9 @@ def predictor(backend: Backend, role: Role, recipe: Recipe) -> PredictImage:
         levels = FieldLevels(ArraySource(image_hw), _AS_IT_IS)
         input_px = backend.view_px(role) * (2 if role == "patch" else 1)
         views = view_rows(height, width, role, input_px, recipe)
-        return ViewMap(views, lambda row: _answers(backend, role, levels, row)).rows(0, height)
+        map_hw = ViewMap(views, lambda row: _answers(backend, role, levels, row)).rows(0, height)
+        erase_spots(map_hw, recipe.validation.spot_px)
+        return map_hw
 
     return predict
 

@@ -107,3 +107,19 @@ def test_a_bundle_is_verified_before_training_starts_from_it(folder):
     assert result.exit_code == 2
     assert "bundle.json" in result.stderr
     assert not (folder / "out").exists()
+
+
+def test_a_bundle_becomes_the_parent(folder):
+    from etchline.bundle import load_bundle
+
+    assert call(folder, "--model", "patch").exit_code == 0
+    data, bundle = folder / "data", folder / "bundle"
+    exported = ["export", folder / "out", bundle, "--dataset", data, "--jobs", "1"]
+    result = CliRunner().invoke(app, [str(part) for part in exported])
+    assert result.exit_code == 0, result.stderr
+    more = ["--recipe", folder / "r.yaml", "--model", "patch", "--init", bundle]
+    again = ["train", data, folder / "child", *more]
+    assert CliRunner().invoke(app, [str(part) for part in again]).exit_code == 0
+    exported = ["export", folder / "child", folder / "new", "--dataset", data, "--jobs", "1"]
+    assert CliRunner().invoke(app, [str(part) for part in exported]).exit_code == 0
+    assert load_bundle(folder / "new").manifest.provenance.parent == load_bundle(bundle).digest

@@ -94,12 +94,14 @@ def full_page(tmp_path) -> Page:
         right,
         ic_notes={"ic01": "hard on purpose"},
         spotlight=Spotlight("a tile", "A tile first", "Real and right.", tile),
-        comparison=Comparison(
-            "Side by side",
-            "Two ways.",
-            (Method("by hand", pool([wrong.score])), Method("by eye", pool([right.score]), "slow")),
-            tile.pictures,
-            "One place.",
+        comparisons=(
+            Comparison(
+                "Side by side",
+                "Two ways.",
+                (Method("by hand", pool([wrong.score])), Method("by eye", pool([right.score]), "slow")),
+                tile.pictures,
+                "One place.",
+            ),
         ),
         stages=(Stage("segment", 2, 24_000, 0.5, "both"), Stage("instant", 0, 0, 0.0)),
         facts=(("dataset digest", "sha256 abc"),),

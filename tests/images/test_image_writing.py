@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from etchline.errors import ImageError, OutputError
-from etchline.images import encode_png, open_sink, read_image, write_image
+from etchline.images import encode_png, open_sink, png, read_image, write_image, write_picture
 
 RNG = np.random.default_rng(5)
 
@@ -40,6 +40,28 @@ def test_colour_comes_back(tmp_path, suffix):
     pixels = np.dstack([noise(30, 20), noise(30, 20), noise(30, 20)])
     write_image(tmp_path / f"a{suffix}", pixels)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"a{suffix}")), pixels)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (30, 20, 3), (200, 317, 3)], ids=str)
+def test_pictures_come_back(tmp_path, shape):
+    pixels = RNG.integers(0, 256, shape).astype(np.uint8)
+    write_picture(tmp_path / "a.png", pixels[::-1, ::-1])
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), pixels[::-1, ::-1])
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_large_pictures_are_cut_into_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr(png, "_MOST_BYTES", 1000)
+    pixels = noise(90, 70)
+    with open_sink(tmp_path / "a.png", 90, 70) as sink:
+        sink.write(pixels)
+    assert (tmp_path / "a.png").read_bytes().count(b"IDAT") > 5
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels_hw, pixels)
+
+
+def test_pictures_that_are_none_are_refused(tmp_path):
+    with pytest.raises(ImageError, match="cannot write float64"):
+        write_picture(tmp_path / "a.png", np.zeros((2, 2, 3)))
 
 
 def test_views_are_written(tmp_path):

@@ -27,6 +27,10 @@ def test_bands_give_the_components_of_the_whole(seed, height, width, rows, share
     merged = components.merge()
     found, whole, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     assert components.count() == len(merged.boxes_xyxy) == found - 1
+    unseen = BandComponents()
+    for top in range(0, height, rows):
+        unseen.add_unseen(mask[top : top + rows])
+    assert sorted(unseen.merge().boxes_xyxy.tolist()) == sorted(merged.boxes_xyxy.tolist())
     # The same partition of the pixels, whatever the numbers are.
     own = merged.of_label[labels[mask > 0]]
     pairs = set(zip(own.tolist(), whole[mask > 0].tolist(), strict=True))

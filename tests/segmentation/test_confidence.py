@@ -1,5 +1,6 @@
 import json
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from etchline.segmentation.confidence import (
     parse_calibration,
 )
 from etchline.segmentation.probability import pixel_confidence
+from tests.segmentation import reference_features
 
 BACKGROUND, METAL = 5, 250
 OTHERS = {"low_margin", "noise", "short_lines"}
@@ -104,6 +106,38 @@ def test_any_cell_has_finite_features(shape, value):
     values = measure_cell(np.full(shape, value, np.uint8), np.zeros(shape, np.uint8)).values
     assert len(values) == len(FEATURE_NAMES)
     assert np.isfinite(values).all()
+
+
+def drawn_map(rng):
+    """A map of anything from noise to broad lines, in any size down to one pixel."""
+    height, width = rng.integers(1, 90, 2)
+    levels = rng.integers(0, 256, (height, width)).astype(np.float32)
+    sigma = rng.choice([0.0, 0.6, 1.0, 2.0, 4.0])
+    if sigma:
+        levels = cv2.GaussianBlur(levels, (0, 0), sigma)
+        levels = (levels - levels.mean()) / max(levels.std(), 1e-3) * rng.choice([30, 80, 200]) + 128
+    return np.clip(levels, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_one_pass_finds_what_a_pass_for_each_threshold_finds(seed):
+    rng = np.random.default_rng(seed)
+    probability = drawn_map(rng)
+    normalised = rng.integers(0, 256, probability.shape).astype(np.uint8)
+    found = measure_cell(probability, normalised)
+    assert (found.values, found.speckles) == reference_features.measure(probability, normalised)
+
+
+def test_windows_of_a_larger_map_are_measured_alike():
+    comb = np.full((300, 400), 90, np.float32)
+    for top in range(8, 300, 24):
+        comb[top : top + 11, 5:390] = 165
+    comb += np.random.default_rng(0).normal(0, 60, comb.shape)
+    levels = np.clip(cv2.GaussianBlur(comb, (0, 0), 1.5), 0, 255).astype(np.uint8)
+    window = levels[20:280, 33:371]
+    found = measure_cell(window, window)
+    assert (found.values, found.speckles) == reference_features.measure(window, window)
+    assert max(found.values[:8]) > 0
 
 
 def test_pixel_confidence_is_the_margin_to_the_threshold():

@@ -160,7 +160,7 @@ def test_a_failure_after_the_mask_leaves_no_record(item, tmp_path, monkeypatch):
     def full(*_):
         raise OutputError("disk full")
 
-    monkeypatch.setattr(files, "write_image", full)
+    monkeypatch.setattr(files, "write_picture", full)
     with pytest.raises(OutputError, match="disk full"):
         run(item, tmp_path / "out", overwrite=True)
     assert not (tmp_path / "out/ic01/a.json").exists()

@@ -8,6 +8,7 @@ from etchline.backends.interface import Inference
 from etchline.errors import SettingsError
 from etchline.evaluation import EsdSettings, evaluate_masks
 from etchline.images.source import ArraySource
+from etchline.segmentation.arbitration import ArbitrationLimits
 from etchline.segmentation.confidence import default_calibration
 from etchline.segmentation.multiscale import NetworkSegmenter, NetworkSettings
 from etchline.segmentation.resampling import stretch
@@ -152,6 +153,18 @@ def test_seams_between_sources_make_no_errors(pitch):
     assert errors(mask, truth) == 0
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_spots_are_erased_wherever_bands_are_cut(scale):
+    image, truth = comb(260, 260, pitch=40, sigma=0.0)
+    for y in range(3, 250, 11):
+        image[y : y + 4, 44 + y % 7 : 48 + y % 7] = 180
+    limits = {"limits": ArbitrationLimits(spot_px=round(8 * scale))}
+    _, spotted, _ = segmented(image, policy="patch", scale=scale)
+    _, cleaned, _ = segmented(image, policy="patch", scale=scale, **limits)
+    assert errors(spotted, truth) > 10
+    assert errors(cleaned, truth) == 0
+
+
 def test_bands_do_not_show():
     image, _ = comb(300, 210)
     spoil = only("patch", lambda r, v, p: np.roll(p, int(v[0, 0]) % 3, axis=1))
@@ -264,3 +277,38 @@ def test_full_views_are_stretched_whole_images():
     segmented(image, backend, policy="full")
     assert len(seen) == 1
     assert np.abs(stretch(image, 128, 128).astype(int) - image.mean()).max() > 20
+
+
+def every_other(role, view, probability):
+    """Speckles where the view is bright."""
+    return dots(role, view, probability) if view.mean() > 115 else probability
+
+
+@pytest.mark.parametrize("spoil", [only("patch", every_other), dots], ids=["patch", "both"])
+def test_an_image_is_arbitrated_anew_without_asking_again(spoil):
+    image, _ = comb(200, 230)
+    flags = {"patch_calibration": default_calibration(), "full_calibration": default_calibration()}
+    tried = [(policy, ArbitrationLimits()) for policy in (*POLICIES, "confidence")]
+    tried.append(("paper", ArbitrationLimits(patch_speckles=16, full_speckles=200, agree_share=0.9)))
+    backend = GreyBackend(spoil=spoil)
+    settings = NetworkSettings(policy="patch", full_view_px=128, **flags)
+    fit = NetworkSegmenter(backend, settings).fit(ArraySource(image))
+    for policy, limits in tried:
+        other = fit.under(policy, limits)
+        fresh_settings = NetworkSettings(policy=policy, limits=limits, full_view_px=128, **flags)
+        fresh = NetworkSegmenter(GreyBackend(spoil=spoil), fresh_settings).fit(ArraySource(image))
+        assert (other.rows(0, 200) == fresh.rows(0, 200)).all()
+        assert other.sources() == fresh.sources()
+    asked = len(backend.seen)
+    for policy, limits in tried:
+        fit.under(policy, limits).rows(0, 200)
+    assert len(backend.seen) == asked == 4 + 2  # rows of patches and of full views
+
+
+def test_a_models_own_features():
+    image, _ = comb(100, 130)
+    fit = NetworkSegmenter(GreyBackend(), NetworkSettings(policy="guarded")).fit(ArraySource(image))
+    cells = [patch.cell_xyxy for row in fit.cells() for patch in row]
+    for role in ("patch", "full"):
+        assert [box for box, _ in fit.own_values(role)] == cells
+    assert len(fit.sources()) == len(cells)

@@ -161,6 +161,21 @@ def test_the_blend_is_a_cross_fade():
     assert blended.tolist() == [[30, 30, 50, 70, 90, 90]]
 
 
+def test_the_blend_is_the_weighted_mean():
+    rng = np.random.default_rng(0)
+    boxes = [(0, 0, 30, 40), (20, 0, 50, 40), (0, 25, 30, 60), (22, 20, 50, 60), (55, 0, 58, 9)]
+    parts = [
+        (box, rng.integers(0, 256, (box[3] - box[1], box[2] - box[0])).astype(np.uint8)) for box in boxes
+    ]
+    total, weight = np.zeros((60, 60), np.int64), np.zeros((60, 60), np.int64)
+    for (x0, y0, x1, y1), values in parts:
+        tents = np.outer(tent(y1 - y0), tent(x1 - x0))
+        total[y0:y1, x0:x1] += tents * values
+        weight[y0:y1, x0:x1] += tents
+    expected = np.where(weight > 0, (total + weight // 2) // np.maximum(weight, 1), 0)
+    np.testing.assert_array_equal(blend(parts, 0, 60, 60), expected)
+
+
 def test_tents():
     assert tent(1).tolist() == [1]
     assert tent(5).tolist() == [1, 2, 3, 2, 1]

@@ -230,6 +230,14 @@ def test_first_weights_from_a_folder(whole, bars, tmp_path):
         train(request(bars, tmp_path / "o", recipe, model="patch", init=str(tmp_path / "empty")))
 
 
+def test_the_bundle_that_training_starts_from_is_recorded(whole, bars, tmp_path):
+    recipe = TINY.changed("optimiser", pixel_epochs=1, betti_epochs=0)
+    out = tmp_path / "out"
+    train(request(bars, out, recipe, model="patch", init=str(whole[0]), parent="cd" * 32))
+    assert json.loads((out / "patch/run.json").read_text())["init"]["bundle"] == "cd" * 32
+    assert json.loads((whole[0] / "patch/run.json").read_text())["init"]["bundle"] is None
+
+
 def test_dead_masks_stop_the_run(bars, tmp_path, monkeypatch):
     monkeypatch.setattr(
         LineNetwork,

@@ -1,0 +1,96 @@
+"""What the arbitration may be: policies and limits, and which of them is the best."""
+
+import itertools
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from etchline.backends.interface import Role
+from etchline.evaluation import EsdCounts
+from etchline.segmentation.arbitration import ArbitrationLimits, Policy
+
+# A patch of 128 px holds a sixteenth of these: 16 is the first speckle of it, 200 the thirteenth.
+SPECKLES = (16, 32, 50, 100, 200)
+AGREE_SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
+GUARDED_AGREE_SHARES = (0.6, 0.7, 0.8, 0.9, 0.95)
+
+# A line at the finest pitch of the families, 16 px, is half as wide as the middle one.
+SPOTS_PX = (0, 8, 12, 16, 20, 24)
+
+SIMPLEST_FIRST: tuple[Policy, ...] = ("patch", "full", "guarded", "paper", "confidence")
+"""One network needs half of the time of two, and `paper` trusts the full model furthest."""
+
+_DEFAULT = ArbitrationLimits()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A policy with its limits; limits that the policy does not ask are the default ones."""
+
+    policy: Policy
+    limits: ArbitrationLimits = _DEFAULT
+
+    @property
+    def surprise(self) -> tuple[int, int, float]:
+        """How far it is from the simplest: its policy, the limits changed, and by what factors."""
+        pairs = [
+            (getattr(self.limits, name), getattr(_DEFAULT, name))
+            for name in ("patch_speckles", "full_speckles", "agree_share", "guarded_agree_share", "spot_px")
+        ]
+        factors = [max((own + 1) / (usual + 1), (usual + 1) / (own + 1)) for own, usual in pairs]
+        return SIMPLEST_FIRST.index(self.policy), sum(factor != 1 for factor in factors), sum(factors)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A candidate with its errors on each image, in the images' order."""
+
+    candidate: Candidate
+    by_image: tuple[EsdCounts, ...]
+
+    @property
+    def counts(self) -> EsdCounts:
+        """All images together."""
+        return sum(self.by_image, EsdCounts())
+
+
+def list_spots(policy: Policy) -> list[Candidate]:
+    """A policy with its default limits and every size of spots."""
+    return [Candidate(policy, replace(_DEFAULT, spot_px=spot_px)) for spot_px in SPOTS_PX]
+
+
+def list_candidates(policies: Collection[Policy], spot_px: int = 0) -> list[Candidate]:
+    """Every combination of limits for each of the policies, default limits among them; spots of one size."""
+    found = []
+    for policy in SIMPLEST_FIRST:
+        if policy not in policies:
+            continue
+        if policy == "patch" or policy == "full":
+            found.append(Candidate(policy, replace(_DEFAULT, spot_px=spot_px)))
+            continue
+        agree = AGREE_SHARES if policy == "paper" else (_DEFAULT.agree_share,)
+        guarded = GUARDED_AGREE_SHARES if policy == "guarded" else (_DEFAULT.guarded_agree_share,)
+        grid = itertools.product(SPECKLES, SPECKLES, agree, guarded)
+        found.extend(Candidate(policy, ArbitrationLimits(*limits, spot_px)) for limits in grid)
+    return found
+
+
+def policies_of(roles: Collection[Role]) -> tuple[Policy, ...]:
+    """The policies that networks of these roles can serve, the simplest first."""
+    if len(roles) > 1:
+        return SIMPLEST_FIRST
+    return tuple(policy for policy in SIMPLEST_FIRST if policy in roles)
+
+
+def best(scored: Sequence[Scored]) -> Scored:
+    """The one with the fewest errors; of equal ones the simplest, then the one nearest to the defaults."""
+    return min(scored, key=lambda one: (one.counts.errors, one.candidate.surprise))
+
+
+def best_by_policy(scored: Sequence[Scored]) -> dict[Policy, Scored]:
+    """The best one of each policy."""
+    policies = {one.candidate.policy for one in scored}
+    return {
+        policy: best([one for one in scored if one.candidate.policy == policy])
+        for policy in SIMPLEST_FIRST
+        if policy in policies
+    }

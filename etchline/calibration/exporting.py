@@ -1,0 +1,194 @@
+"""What `etchline export` and `etchline tune` write: a training, or a bundle, calibrated."""
+
+import math
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from etchline import __version__
+from etchline.backends.interface import Role
+from etchline.bundle import ArbitrationPart, Bundle, ConfidencePart, ProvenancePart, ViewsPart
+from etchline.bundle.saving import BundleContents, check_free, contents_of, save_bundle
+from etchline.calibration.calibrating import Calibration, calibrate, validation_entries
+from etchline.calibration.golden import choose_golden
+from etchline.calibration.pitches import measure_pitches
+from etchline.calibration.runs import Run, find_runs, load_network
+from etchline.calibration.search import Steps, unseen_steps
+from etchline.datasets import Dataset
+from etchline.evaluation import NANO_SCALE, EsdSettings
+from etchline.segmentation.confidence import default_calibration
+from etchline.segmentation.scale import PitchRange
+
+_LOW, _HIGH = 5.0, 95.0
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """One call of `etchline export`.
+
+    Attributes:
+        out_dir: what `etchline train` wrote.
+        bundle_dir: becomes the bundle; does not exist, or is empty.
+        dataset: its split val judges, its split train gives the trained pitch.
+        name: the bundle's; by default that of its folder.
+        jobs: processes; see `map_processes`.
+    """
+
+    out_dir: Path
+    bundle_dir: Path
+    dataset: Dataset
+    name: str | None = None
+    jobs: int | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written bundle.
+
+    Attributes:
+        bundle: it.
+        calibration: what stands in it.
+        warnings: what a person should know before using it.
+    """
+
+    bundle: Bundle
+    calibration: Calibration
+    warnings: tuple[str, ...]
+
+
+def export(request: ExportRequest, steps: Steps = unseen_steps) -> Exported:
+    """The bundle of a training, calibrated on the dataset's validation images.
+
+    The networks are measured as the bundle holds them, rounded to half precision.
+
+    Raises:
+        BundleError: `bundle_dir` holds something.
+        SettingsError: `out_dir` holds no run, or one without weights.
+        DatasetError: no validation images, none with lines, or changed files.
+        WeightsError: weights are not those of the recipe's network.
+        OutputError: the bundle cannot be written.
+    """
+    check_free(request.bundle_dir)
+    validation_entries(request.dataset)
+    runs = find_runs(request.out_dir)
+    contents = _uncalibrated(request, runs, steps)
+    with tempfile.TemporaryDirectory(prefix="etchline-export-") as scratch:
+        provisional = save_bundle(Path(scratch) / "bundle", contents)
+        esd = next(iter(runs.values())).esd
+        found = calibrate(provisional, request.dataset, esd, jobs=request.jobs, steps=steps)
+    bundle = save_bundle(request.bundle_dir, _calibrated(contents, found))
+    return Exported(bundle, found, _warnings(request, runs, bundle))
+
+
+def tune_arbitration(
+    bundle: Bundle,
+    dataset: Dataset,
+    out: Path | None,
+    *,
+    jobs: int | None = None,
+    steps: Steps = unseen_steps,
+) -> tuple[Calibration, Bundle | None]:
+    """The best arbitration of a bundle's networks on a dataset, and the new bundle where `out` asks for it.
+
+    The new bundle has the old one's networks, prompts, views and trained pitch, and the old one as parent.
+    Its confidences are fitted anew, as they depend on the arbitration.
+
+    Raises:
+        BundleError: `out` holds something.
+        DatasetError: see `calibrate`.
+        OutputError: the bundle cannot be written.
+    """
+    if out is not None:
+        check_free(out)
+    found = calibrate(bundle, dataset, esd_of(bundle), jobs=jobs, steps=steps)
+    if out is None:
+        return found, None
+    contents = contents_of(bundle)
+    provenance = contents.provenance.model_copy(update={"parent": bundle.digest, "code_version": __version__})
+    return found, save_bundle(out, replace(_calibrated(contents, found), provenance=provenance))
+
+
+def esd_of(bundle: Bundle) -> EsdSettings:
+    """The border and least area that the bundle was judged by; the nano scale's where it does not say."""
+    esd = bundle.manifest.validation.get("esd")
+    if not isinstance(esd, dict):
+        return NANO_SCALE
+    border_px, min_area_px = esd.get("border_px"), esd.get("min_area_px")
+    if not isinstance(border_px, int) or not isinstance(min_area_px, int):
+        return NANO_SCALE
+    return EsdSettings(border_px, min_area_px)
+
+
+def pitch_range(pitches_px: list[float]) -> PitchRange | None:
+    """The range of the pitches' 5th to 95th percentile, widened to whole pixels; `None` where there are none.
+
+    The range must not stretch to a layer whose estimate is wrong, as it would call scales trained that are
+    not. What lies just outside is resampled by a few percent only.
+    """
+    if not pitches_px:
+        return None
+    low, high = (float(value) for value in np.percentile(pitches_px, (_LOW, _HIGH)))
+    return PitchRange(float(max(math.floor(low), 1)), float(math.ceil(high)))
+
+
+def _uncalibrated(request: ExportRequest, runs: dict[Role, Run], steps: Steps) -> BundleContents:
+    """The bundle but for the arbitration, the confidence and the report."""
+    first, full = next(iter(runs.values())), runs.get("full")
+    sampling = (runs.get("patch") or first).recipe.sampling
+    networks = {role: load_network(run) for role, run in runs.items()}
+    size = networks["patch" if "patch" in networks else "full"].size
+    edge_px = size.patch_px if "patch" in networks else size.input_px
+    views = ViewsPart(
+        min_overlap=sampling.min_overlap_share,
+        full_view_px=full.recipe.sampling.full_view_px if full else None,
+    )
+    return BundleContents(
+        name=request.name or request.bundle_dir.resolve().name,
+        networks=networks,
+        golden_patch_hw=choose_golden(request.dataset, edge_px, views, is_patch="patch" in networks),
+        arbitration=ArbitrationPart(policy="guarded" if len(runs) > 1 else first.role),
+        confidence=ConfidencePart(cells=default_calibration()),
+        provenance=_provenance(runs),
+        views=views,
+        trained_pitch=pitch_range(measure_pitches(request.dataset, jobs=request.jobs, steps=steps)),
+    )
+
+
+def _provenance(runs: dict[Role, Run]) -> ProvenancePart:
+    """Where the weights come from; where the roles differ, the patch model's counts."""
+    main = runs.get("patch") or runs["full"]
+    return ProvenancePart(
+        code_version=__version__,
+        dataset_digest=main.dataset_digest,
+        parent=main.parent,
+        recipe={role: run.recipe.model_dump(mode="json") for role, run in runs.items()},
+    )
+
+
+def _calibrated(contents: BundleContents, found: Calibration) -> BundleContents:
+    return replace(
+        contents, arbitration=found.arbitration, confidence=found.confidence, validation=found.report
+    )
+
+
+def _warnings(request: ExportRequest, runs: dict[Role, Run], bundle: Bundle) -> tuple[str, ...]:
+    folders = {run.folder: run for run in runs.values()}  # a single run fills both roles
+    found = [
+        f"{run.folder}: its training is not finished (status {run.status}); its best epoch so far was taken"
+        for run in folders.values()
+        if run.status != "finished"
+    ]
+    found += [
+        f"{run.folder}: trained on another dataset than {request.dataset.folder}; if validation images were "
+        "among those it learnt from, the bundle is worse than it says"
+        for run in folders.values()
+        if run.dataset_digest != request.dataset.digest
+    ]
+    if bundle.manifest.trained_pitch is None:
+        found.append(
+            f"{request.dataset.folder}: no pitch found in its images of split train; "
+            "segment --scale auto will flag every cell, use --scale 1"
+        )
+    return tuple(found)

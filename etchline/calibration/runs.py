@@ -1,0 +1,94 @@
+"""The runs in a training's folder, by the role that they fill in a bundle."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from etchline.backends.interface import Role
+from etchline.errors import SettingsError
+from etchline.evaluation import EsdSettings
+from etchline.network.line_network import LineNetwork
+from etchline.network.weights import load_weights
+from etchline.training.recipe import Recipe, load_recipe
+from etchline.training.run_folder import RECIPE, RUN, WEIGHTS, RunFolder
+from etchline.training.runs import run_size
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        role: what it fills.
+        folder: its folder; a `single` run has the same for both roles.
+        recipe: of the run.
+        status: "finished" where the training came to its end.
+        dataset_digest: of what it learnt from; `None` where it does not say.
+        parent: digest of the bundle that it started from; `None`: of none.
+    """
+
+    role: Role
+    folder: Path
+    recipe: Recipe
+    status: str
+    dataset_digest: str | None
+    parent: str | None
+
+    @property
+    def esd(self) -> EsdSettings:
+        """What its validation counted."""
+        validation = self.recipe.validation
+        return EsdSettings(validation.border_px, validation.min_area_px)
+
+
+def find_runs(out_dir: Path) -> dict[Role, Run]:
+    """The runs by role, patch first; `single` fills the roles that have none of their own.
+
+    Raises:
+        SettingsError: there is no run, its files cannot be read, or it has no weights yet.
+    """
+    roles: tuple[Role, ...] = ("patch", "full")
+    found: dict[Role, Run] = {}
+    for role in roles:
+        for name in (role, "single"):
+            if (out_dir / name / RUN).is_file():
+                found[role] = _read(role, out_dir / name)
+                break
+    if not found:
+        raise SettingsError(
+            f"{out_dir}: no run there (patch, full or single with {RUN}); "
+            "give the OUT_DIR of `etchline train`"
+        )
+    return found
+
+
+def load_network(run: Run) -> LineNetwork:
+    """The network of a run with its best epoch's weights.
+
+    Raises:
+        WeightsError: the weights are not those of the recipe's network.
+    """
+    network = LineNetwork(run_size(run.recipe))
+    load_weights(network, run.folder / WEIGHTS)
+    return network
+
+
+def _read(role: Role, folder: Path) -> Run:
+    facts = RunFolder(folder).read()
+    if not (folder / WEIGHTS).is_file():
+        raise SettingsError(f"{folder}: no {WEIGHTS} yet; let the training finish at least one epoch")
+    return Run(
+        role=role,
+        folder=folder,
+        recipe=load_recipe(folder / RECIPE),
+        status=str(facts.get("status", "not known")),
+        dataset_digest=_digest(facts.get("dataset"), "sha256"),
+        parent=_digest(facts.get("init"), "bundle"),
+    )
+
+
+def _digest(part: object, name: str) -> str | None:
+    value = part.get(name) if isinstance(part, dict) else None
+    return value if isinstance(value, str) and _SHA256.fullmatch(value) else None

@@ -1,0 +1,72 @@
+"""The tables of `etchline export` and `etchline tune`."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from etchline.calibration.calibrating import Calibration
+    from etchline.calibration.candidates import Candidate, Scored
+
+
+def print_policies(found: "Calibration", console: Console) -> None:
+    """Prints the best candidate of each policy and the one with default limits, and who wins."""
+    from etchline.calibration.candidates import best_by_policy
+    from etchline.segmentation.arbitration import ArbitrationLimits
+
+    number = len(found.scored)
+    title = f"{number} candidate{'' if number == 1 else 's'}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("policy", "speckles", "agree"):
+        table.add_column(name, no_wrap=True)
+    for name in ("ESD %", "opens", "shorts", "false +", "false -", "lines"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for policy, one in best_by_policy(found.scored).items():
+        usual = next(
+            other
+            for other in found.scored
+            if (other.candidate.policy, other.candidate.limits) == (policy, ArbitrationLimits())
+        )
+        for shown in dict.fromkeys((one, usual)):
+            table.add_row(*_row(shown), style="bold" if shown == found.chosen else None)
+    console.print(table)
+    console.print(f"wins: {_text(found.chosen.candidate)}", markup=False)
+
+
+def print_confidence(found: "Calibration", console: Console) -> None:
+    """Prints what the confidence is worth."""
+    of_cells = found.reliabilities["cells"]
+    caught = "no errors" if of_cells.caught_share is None else f"{of_cells.caught_share:.1%} of the errors"
+    console.print(
+        f"confidence: {of_cells.flagged_share:.1%} of {of_cells.cells} cells flagged (below "
+        f"{of_cells.flag_below:g}) hold {caught}; calibration error {of_cells.calibration_error:.3f}; "
+        f"the target is {'reached' if found.report['target']['reached'] else 'not reached'}",
+        markup=False,
+    )
+
+
+def _asked(candidate: "Candidate") -> tuple[str, str]:
+    """The limits that the candidate's policy asks: speckles of patch and full model, and agreement."""
+    limits, policy = candidate.limits, candidate.policy
+    if policy == "patch" or policy == "full":
+        return "", ""
+    agree = {"paper": f"{limits.agree_share:g}", "guarded": f"{limits.guarded_agree_share:g}"}
+    return f"{limits.patch_speckles}/{limits.full_speckles}", agree.get(policy, "")
+
+
+def _text(candidate: "Candidate") -> str:
+    speckles, agree = _asked(candidate)
+    parts = [candidate.policy, f"speckles {speckles}" if speckles else "", f"agree {agree}" if agree else ""]
+    return ", ".join(part for part in parts if part)
+
+
+def _row(one: "Scored") -> list[str]:
+    counts = one.counts
+    numbers = (counts.opens, counts.shorts, counts.false_positives, counts.false_negatives, counts.lines)
+    return [
+        one.candidate.policy,
+        *_asked(one.candidate),
+        f"{100 * (counts.rate or 0.0):.2f}",
+        *(str(number) for number in numbers),
+    ]

@@ -1,0 +1,158 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from etchline.calibration.cells import (
+    EVEN,
+    MeasuredCell,
+    calibration_error,
+    cross_validated,
+    errors_in,
+    find_errors,
+    fit_cells,
+    least_flag_limit,
+    measure_cells,
+    origin_of,
+    pool_cells,
+    reliability,
+)
+from etchline.errors import SettingsError
+from etchline.evaluation import EsdSettings
+from etchline.segmentation.cell_features import FEATURE_NAMES
+from tests.segmentation.drawing import level_bundle
+
+N = len(FEATURE_NAMES)
+
+
+def cell(image, ic, first=0.0, errors=(), reasons=()):
+    return MeasuredCell(image, ic, (first, *[0.0] * (N - 1)), errors, reasons)
+
+
+def drawn(ics=("a", "b", "c"), per_ic=300, seed=0):
+    """Cells whose first feature tells where errors are."""
+    rng = np.random.default_rng(seed)
+    cells = []
+    for ic in ics:
+        for number in range(per_ic):
+            first = float(rng.exponential(1.0))
+            wrong = rng.random() < 1 / (1 + np.exp(4.0 - 2.0 * first))
+            cells.append(cell(f"{ic}{number}", ic, first, (1,) if wrong else ()))
+    return cells
+
+
+def test_errors_are_numbered_over_all_images():
+    cells = [cell("x", "a", errors=(1, 2)), cell("x", "a", errors=(2,)), cell("y", "b", errors=(1,))]
+    pooled = pool_cells(cells)
+    assert pooled.pairs_k2.tolist() == [[0, 0], [1, 0], [1, 1], [2, 2]]
+    assert pooled.errors == 3
+    assert pooled.has_error_n.tolist() == [True, True, True]
+    assert pooled.caught(np.array([False, True, False])) == pytest.approx(1 / 3)
+    assert pooled.caught(np.array([True, False, False])) == pytest.approx(2 / 3)
+
+
+def test_what_is_held_out_together():
+    assert pool_cells([cell("x", "a"), cell("y", "b")]).grouped_by == "ic"
+    by_image = pool_cells([cell("y", "a"), cell("x", "a")])
+    assert (by_image.grouped_by, by_image.group_n.tolist()) == ("image", ["x", "y"])
+    assert pool_cells([cell("x", "a"), cell("x", "a")]).grouped_by is None
+
+
+def test_without_cells():
+    with pytest.raises(SettingsError, match="no cells to calibrate on"):
+        pool_cells([])
+
+
+def test_the_limit_catches_nine_of_ten_errors_and_no_more():
+    cells = pool_cells([cell(f"{i:02}", "a", errors=(1,) if i < 10 else ()) for i in range(20)])
+    confidence_n = np.arange(20) / 20
+    limit = least_flag_limit(confidence_n, cells)
+    assert 0.4 < limit < 0.45
+    assert cells.caught(confidence_n < limit) == 0.9
+    assert least_flag_limit(confidence_n, cells, 1.0) == pytest.approx(0.45, abs=1e-5)
+
+
+def test_an_error_in_two_cells_is_caught_by_the_less_trusted():
+    cells = pool_cells([cell("x", "a", errors=(1,)), cell("x", "a", errors=(1,)), cell("x", "a")])
+    confidence_n = np.array([0.9, 0.2, 0.1])
+    assert least_flag_limit(confidence_n, cells) == pytest.approx(0.2, abs=1e-5)
+
+
+def test_a_limit_is_never_above_one():
+    assert least_flag_limit(np.array([1.0]), pool_cells([cell("x", "a", errors=(1,))])) == 1.0
+
+
+def test_no_errors_leave_the_even_limit():
+    assert least_flag_limit(np.array([0.99]), pool_cells([cell("x", "a")])) == EVEN
+
+
+def test_a_fit_is_reliable_and_cross_validated_by_ic():
+    calibration, found = fit_cells(pool_cells(drawn()), "a drawing")
+    assert calibration.fitted_on == "a drawing"
+    assert calibration.flag_below == found.flag_below
+    assert calibration.coefficients[0] == pytest.approx(2.0, abs=0.4)
+    assert found.cross_validated_by == "ic"
+    assert found.cells == 900
+    assert found.calibration_error < 0.05
+    assert found.caught_share >= 0.9
+    assert found.flagged_share < 0.6
+    assert found.to_json()["cells"] == 900
+
+
+def test_cross_validation_does_not_see_the_held_group():
+    """IC c has errors where the others have none: its own cells would teach that, theirs do not."""
+    cells = [dataclasses.replace(one, errors=()) if one.ic != "c" else one for one in drawn()]
+    contrary = pool_cells(cells)
+    held = contrary.group_n == "c"
+    assert cross_validated(contrary)[held].min() > 0.99
+    assert cross_validated(contrary)[~held].min() < 0.9
+
+
+@pytest.mark.parametrize(("wrong", "expected"), [(0, 9 / 10), (8, 1 / 10)])
+def test_cells_of_one_kind_have_one_confidence(wrong, expected):
+    cells = pool_cells([cell(f"{i}", "a", float(i), (1,) if i < wrong else ()) for i in range(8)])
+    calibration, found = fit_cells(cells, "a drawing")
+    assert calibration.confidence((9.0,) * N) == pytest.approx(expected, abs=1e-3)
+    assert f"one confidence for all: {wrong} of 8 cells have an error" in calibration.fitted_on
+    assert found.caught_share == (1.0 if wrong else None)
+    assert found.flagged_share == (1.0 if wrong else 0.0)
+
+
+def test_other_reasons_flag_too():
+    cells = pool_cells([cell("x", "a", reasons=("speckled",), errors=(1,)), cell("y", "a"), cell("z", "a")])
+    found = reliability(np.array([0.9, 0.1, 0.9]), cells, 0.5)
+    assert (found.flagged_share, found.caught_share) == (pytest.approx(1 / 3), 0.0)
+    assert (found.flagged_share_all, found.caught_share_all) == (pytest.approx(2 / 3), 1.0)
+
+
+def test_calibration_error_by_hand():
+    """Bin 0.9 to 1: mean 0.95, half right; bin 0 to 0.1: mean 0, all wrong. Half of the cells each."""
+    confidence_n = np.array([0.9, 1.0, 0.0, 0.0])
+    right_n = np.array([True, False, False, False])
+    assert calibration_error(confidence_n, right_n) == pytest.approx(0.5 * 0.45)
+
+
+def test_witnesses_have_numbers():
+    truth = np.zeros((30, 50), np.uint8)
+    truth[5:8, 2:48] = truth[20:23, 2:48] = 255
+    pred = truth.copy()
+    pred[5:8, 10:14] = pred[5:8, 30:34] = 0  # two gaps in one line are one open
+    pred[20:23] = 0  # and one line missed
+    errors_hw = find_errors(pred, truth, EsdSettings(0, 0))
+    assert errors_in(errors_hw, (0, 0, 50, 30)) == (1, 2)
+    assert len(errors_in(errors_hw, (0, 0, 20, 15))) == 1
+    assert errors_in(errors_hw, (0, 10, 50, 18)) == ()
+
+
+def test_cells_of_an_image_as_segment_makes_them(dataset):
+    (entry, *_) = dataset.select(split="val")
+    cells = measure_cells(entry, dataset, level_bundle(patch_px=32), EsdSettings(2, 3))
+    assert len(cells) == 9
+    assert {one.ic for one in cells} == {entry.ic}
+    assert {len(one.values) for one in cells} == {N}
+    assert not any("low_confidence" in one.reasons for one in cells)
+
+
+def test_what_a_calibration_comes_from(dataset):
+    text = origin_of(dataset.select(split="val"), dataset)
+    assert text == f"cells of 4 images (val; ic1, ic2); dataset digest {dataset.digest[:16]}"

@@ -1,0 +1,33 @@
+"""A training's folder without training: random networks, which find something everywhere."""
+
+import dataclasses
+import json
+
+import torch
+
+from etchline.network.line_network import LineNetwork
+from etchline.network.sizes import SIZES
+from etchline.network.weights import save_weights
+
+SMALL = dataclasses.replace(SIZES["nano"], input_px=64)
+PARENT = "ab" * 32
+RECIPE = """
+network: {input_px: 64}
+sampling: {full_view_px: 64, min_overlap_share: 0.2}
+validation: {border_px: 2, min_area_px: 3}
+"""
+
+
+def write_run(folder, dataset, *, status="finished", seed=0, parent=None):
+    """The files of a run that `export` reads."""
+    folder.mkdir(parents=True)
+    torch.manual_seed(seed)
+    save_weights(LineNetwork(SMALL), folder / "weights.safetensors")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    facts = {
+        "schema": 1,
+        "status": status,
+        "dataset": {"sha256": dataset.digest},
+        "init": {"path": "random", "sha256": None, "bundle": parent},
+    }
+    (folder / "run.json").write_text(json.dumps(facts))

@@ -1,0 +1,158 @@
+"""`etchline export` and `etchline tune`."""
+
+import importlib.util
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+pytest.importorskip("torch", reason="the extra `train` is not installed")
+
+from etchline.bundle import load_bundle
+from etchline.cli.app import app
+from tests.calibration.trainings import write_run
+from tests.training.bars import make_dataset
+
+
+def run(*args):
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A dataset, a training and its bundle."""
+    folder = tmp_path_factory.mktemp("export")
+    dataset = make_dataset(folder / "data", [(64, 64)] * 3)
+    write_run(folder / "out" / "patch", dataset)
+    write_run(folder / "out" / "full", dataset, status="running", seed=1)
+    result = run("export", folder / "out", folder / "bundle", "--dataset", folder / "data", "--jobs", 1)
+    assert result.exit_code == 0, result.stderr
+    (folder / "said").write_text(result.stdout)
+    (folder / "warned").write_text(result.stderr)
+    return folder
+
+
+def test_export_says_what_it_chose(folder):
+    said, bundle = (folder / "said").read_text(), load_bundle(folder / "bundle")
+    assert "277 candidates" in said
+    for policy in ("patch", "full", "guarded", "paper", "confidence"):
+        assert policy in said
+    assert f"wins: {bundle.manifest.arbitration.policy}" in said
+    assert "of the errors; calibration error" in said
+    assert f"digest {bundle.digest}" in said
+    assert "full: its training is not finished (status running)" in (folder / "warned").read_text()
+    assert bundle.manifest.name == "bundle"
+
+
+def test_export_json_and_name(folder, tmp_path):
+    result = run(
+        "export",
+        folder / "out",
+        tmp_path / "b",
+        "--dataset",
+        folder / "data",
+        "--name",
+        "lab",
+        "--jobs",
+        1,
+        "--json",
+    )
+    found, bundle = json.loads(result.stdout), load_bundle(tmp_path / "b")
+    assert bundle.manifest.name == "lab"
+    assert found["digest"] == bundle.digest
+    assert found["validation"] == bundle.manifest.validation
+    assert found["trained_pitch"]["low_px"] == bundle.manifest.trained_pitch.low_px
+    assert len(found["warnings"]) == 1
+
+
+def test_tune_prints_and_leaves_the_bundle_alone(folder):
+    before = load_bundle(folder / "bundle").digest
+    result = run("tune", folder / "data", "--bundle", folder / "bundle", "--step", "arbitration", "--jobs", 1)
+    assert result.exit_code == 0, result.stderr
+    assert "wins: " in result.stdout
+    assert "digest" not in result.stdout
+    assert load_bundle(folder / "bundle").digest == before
+
+
+def test_tune_writes_a_child(folder, tmp_path):
+    options = ("--bundle", folder / "bundle", "--step", "arbitration", "--out", tmp_path / "new", "--jobs", 1)
+    result = run("tune", folder / "data", *options)
+    child = load_bundle(tmp_path / "new")
+    assert f"digest {child.digest}" in result.stdout
+    assert child.manifest.provenance.parent == load_bundle(folder / "bundle").digest
+
+
+def test_tune_json(folder):
+    options = ("--bundle", folder / "bundle", "--step", "arbitration", "--jobs", 1, "--json")
+    found = json.loads(run("tune", folder / "data", *options).stdout)
+    assert (found["step"], found["digest"]) == ("arbitration", None)
+    assert found["parent"] == load_bundle(folder / "bundle").digest
+    assert len(found["candidates"]) == 277
+    best = min(
+        one["opens"] + one["shorts"] + one["false_positives"] + one["false_negatives"]
+        for one in found["candidates"]
+    )
+    chosen = found["validation"]["chosen"]
+    assert chosen["opens"] + chosen["shorts"] + chosen["false_positives"] + chosen["false_negatives"] == best
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("export", "none", "new", "--dataset", "data"), "no run there"),
+        (("export", "out", "bundle", "--dataset", "data"), "bundle: holds something already"),
+        (("export", "out", "new", "--dataset", "none"), "none: no dataset.json there"),
+        (("tune", "data", "--bundle", "none", "--step", "arbitration"), "none: no readable bundle"),
+        (
+            ("tune", "data", "--bundle", "bundle", "--step", "arbitration", "--out", "bundle"),
+            "holds something already",
+        ),
+        (("export", "out", "new", "--dataset", "data", "--jobs", "0"), "--jobs 0: must be 1 or more"),
+    ],
+)
+def test_bad_input_is_one_line(folder, monkeypatch, arguments, message):
+    monkeypatch.chdir(folder)
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (folder / "new").exists()
+
+
+def test_an_unknown_step_is_refused(folder):
+    result = run("tune", folder / "data", "--bundle", folder / "bundle", "--step", "learning-rate")
+    assert result.exit_code == 2
+    assert "arbitration" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["export", "tune"])
+def test_missing_packages_are_named(folder, monkeypatch, command):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "sam2" else find(name))
+    arguments = {
+        "export": ("export", folder / "out", folder / "new", "--dataset", folder / "data"),
+        "tune": ("tune", folder / "data", "--bundle", folder / "bundle", "--step", "arbitration"),
+    }
+    result = run(*arguments[command])
+    assert result.exit_code == 3
+    assert f"{command} needs sam2: pip install 'etchline[train]'" in result.stderr
+
+
+def test_a_patch_model_alone_has_no_limits(folder, tmp_path):
+    dataset = make_dataset(tmp_path / "data", [(64, 64)] * 3)
+    write_run(tmp_path / "out" / "patch", dataset)
+    result = run("export", tmp_path / "out", tmp_path / "b", "--dataset", tmp_path / "data", "--jobs", 1)
+    assert "1 candidate\n" in result.stdout
+    assert "wins: patch\n" in result.stdout
+
+
+def test_an_interruption_leaves_nothing(folder, tmp_path, monkeypatch):
+    from etchline.calibration import exporting
+
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exporting, "calibrate", interrupt)
+    result = run("export", folder / "out", tmp_path / "b", "--dataset", folder / "data", "--jobs", 1)
+    assert result.exit_code == 130
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,60 @@
+"""Spots in a network's probability map become background; lines stay, also where a band cuts them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etchline.segmentation.spots import erase_spots
+
+
+def drawn(*boxes_xyxy, height=60, width=80):
+    map_hw = np.full((height, width), 10, np.uint8)
+    for x0, y0, x1, y1 in boxes_xyxy:
+        map_hw[y0:y1, x0:x1] = 240
+    return map_hw
+
+
+def test_spots_go_and_lines_stay():
+    map_hw = drawn((10, 10, 16, 18), (20, 10, 60, 14), (30, 30, 34, 55))
+    erase_spots(map_hw, 8)
+    assert (map_hw == drawn((20, 10, 60, 14), (30, 30, 34, 55))).sum() == map_hw.size - 6 * 8
+    assert (map_hw[10:18, 10:16] == 127).all()
+
+
+def test_one_px_more_is_a_line():
+    map_hw = drawn((10, 10, 16, 19))
+    erase_spots(map_hw, 8)
+    assert np.array_equal(map_hw, drawn((10, 10, 16, 19)))
+
+
+def test_diagonal_neighbours_belong_together():
+    map_hw = drawn((10, 10, 15, 15), (15, 15, 20, 20))
+    erase_spots(map_hw, 8)
+    assert np.array_equal(map_hw, drawn((10, 10, 15, 15), (15, 15, 20, 20)))
+
+
+@pytest.mark.parametrize("box", [(0, 20, 4, 24), (20, 0, 24, 4), (76, 20, 80, 24), (20, 56, 24, 60)])
+def test_what_the_edge_cuts_stays(box):
+    map_hw = drawn(box)
+    erase_spots(map_hw, 8)
+    assert np.array_equal(map_hw, drawn(box))
+
+
+@pytest.mark.parametrize("map_hw", [drawn(), drawn((0, 0, 80, 60)), np.zeros((0, 80), np.uint8)])
+def test_nothing_to_erase(map_hw):
+    before = map_hw.copy()
+    erase_spots(map_hw, 8)
+    erase_spots(map_hw, 0)
+    assert np.array_equal(before, map_hw)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(0, 40), st.integers(1, 20))
+def test_a_band_with_context_is_judged_as_the_whole(seed, most_px, top, rows):
+    whole_hw = np.random.default_rng(seed).integers(60, 200, (60, 30), dtype=np.uint8)
+    bottom = min(top + rows, 60)
+    first, last = max(top - most_px, 0), min(bottom + most_px, 60)
+    band_hw = whole_hw[first:last].copy()
+    erase_spots(whole_hw, most_px)
+    erase_spots(band_hw, most_px)
+    assert np.array_equal(band_hw[top - first : bottom - first], whole_hw[top:bottom])
