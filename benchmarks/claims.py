@@ -65,7 +65,7 @@ def measure_claims(context: Context, claims: Sequence[str]) -> Json:
     return {name: CLAIMS[name].measure(context) for name in claims}
 
 
-def main() -> int:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -81,24 +81,32 @@ def main() -> int:
     parser.add_argument("--tiles", type=Path, default=Context.tiles, help="folder of the real tile")
     parser.add_argument("--seed", type=int, default=0, help="of stress images and noise")
     parser.add_argument("--stressed", type=int, default=21, help="stress images of each level, at most")
+    return parser
+
+
+def _context(options: argparse.Namespace, other: Path | None) -> Context:
+    return Context(
+        bundle=options.bundle,
+        dataset=load_dataset(options.dataset),
+        splits=tuple(dict.fromkeys(options.split or ["val"])),
+        session=Session(native_patch_px(options.bundle), options.jobs),
+        policy=parse_policy(options.policy),
+        scale=parse_scale(options.scale),
+        other=other,
+        single=options.single,
+        tiles=options.tiles,
+        seed=options.seed,
+        stressed=options.stressed,
+        pictures=options.out.with_name(f"{options.out.stem}_flags.html") if options.out else None,
+    )
+
+
+def main() -> int:
+    parser = _parser()
     options = parser.parse_args()
     try:
         claims, other = parse_claims(options.claims)
-        context = Context(
-            bundle=options.bundle,
-            dataset=load_dataset(options.dataset),
-            splits=tuple(dict.fromkeys(options.split or ["val"])),
-            session=Session(native_patch_px(options.bundle), options.jobs),
-            policy=parse_policy(options.policy),
-            scale=parse_scale(options.scale),
-            other=other,
-            single=options.single,
-            tiles=options.tiles,
-            seed=options.seed,
-            stressed=options.stressed,
-            pictures=options.out.with_name(f"{options.out.stem}_flags.html") if options.out else None,
-        )
-        report = measure(context, claims)
+        report = measure(_context(options, other), claims)
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
     except EtchlineError as error:

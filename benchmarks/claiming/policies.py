@@ -114,55 +114,53 @@ def _policy(outcomes: Sequence[Outcome]) -> Json:
 
 
 def _print(context: Context, result: Json) -> None:
-    def name(policy: str) -> str:
-        return f"{policy} *" if policy == result["default"] else policy
-
-    policies = result["policies"]
+    marked = {
+        f"{policy} *" if policy == result["default"] else policy: each
+        for policy, each in result["policies"].items()
+    }
     print_table(
         f"policies, split {' and '.join(context.splits)}, all cells: ESD at 15/15 (* is the default)",
         ("", "lines", "ESD %", *KIND_HEADS, "full", "patch", "classical"),
         [
             [
-                name(policy),
+                name,
                 str(each["lines"]),
                 percent(each["rate"]),
                 *kind_counts(each),
                 *(str(each["cells_by_source"].get(source, 0)) for source in ("full", "patch", "classical")),
             ]
-            for policy, each in policies.items()
+            for name, each in marked.items()
         ],
     )
-    counted = result["plain_patches"]
+    _print_places(marked, result["plain_patches"])
+    for place in ("plain", "elsewhere") if "default_against_patch" in result else ():
+        side = result["default_against_patch"][place]
+        print(
+            f"{place}: {result['default']} {side['errors']} errors, patch {side['patch_errors']}; "
+            f"difference {plain(side['difference'], 4)}"
+        )
+
+
+def _print_places(policies: Json, patches: Json) -> None:
+    plain_places = (BACKGROUND, METAL)
+    heads = [f"{place} {kind}" for place in plain_places for kind in KIND_HEADS]
     print_table(
-        f"{counted[BACKGROUND]} patches wholly background, {counted[METAL]} wholly metal: errors there",
-        (
-            "",
-            *(f"{place} {kind}" for place in (BACKGROUND, METAL) for kind in KIND_HEADS),
-            "per patch",
-            "elsewhere %",
-        ),
+        f"{patches[BACKGROUND]} patches wholly background, {patches[METAL]} wholly metal: errors there",
+        ("", *heads, "per patch", "elsewhere %"),
         [
             [
-                name(policy),
+                name,
                 *(
                     str(each["errors_by_place"][place][kind])
-                    for place in (BACKGROUND, METAL)
+                    for place in plain_places
                     for kind in ERROR_FIELDS
                 ),
                 plain(each["errors_per_plain_patch"]),
                 percent(each["errors_elsewhere_per_line"]),
             ]
-            for policy, each in policies.items()
+            for name, each in policies.items()
         ],
     )
-    if "default_against_patch" in result:
-        found = result["default_against_patch"]
-        for place in ("plain", "elsewhere"):
-            side = found[place]
-            print(
-                f"{place}: {result['default']} {side['errors']} errors, patch {side['patch_errors']}; "
-                f"difference {plain(side['difference'], 4)}"
-            )
 
 
 CLAIM = Claim(measure, methods, locate=True)
