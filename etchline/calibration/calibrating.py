@@ -103,9 +103,9 @@ def calibrate(
         policies = policies_of(bench.roles)
         # Spots first, by the simplest policy: all sizes with all limits would take six times as long.
         spots = _score(bench, list_spots(policies[0]))
-        spot_px = best(spots).candidate.limits.spot_px
+        limits = best(spots).candidate.limits
         plain = [policy for policy in policies if policy != "confidence"]
-        scored = _score(bench, list_candidates(plain, spot_px))
+        scored = _score(bench, list_candidates(plain, limits))
         if not scored[0].counts.lines:
             raise DatasetError(
                 f"{dataset.folder}: no line in the images of split val counts at border {esd.border_px} px; "
@@ -113,7 +113,7 @@ def calibrate(
             )
         own = {role: pool_cells(cells) for role, cells in bench.own_cells().items()}
         if "confidence" in policies:
-            scored += _score(bench, list_candidates(["confidence"], spot_px), _held_out(bench, own))
+            scored += _score(bench, list_candidates(["confidence"], limits), _held_out(bench, own))
         chosen = best(scored)
         candidate = chosen.candidate
         arbitration = ArbitrationPart(policy=candidate.policy, limits=candidate.limits)

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from etchline.backends.interface import Role
 from etchline.evaluation import EsdCounts
@@ -13,8 +13,8 @@ SPECKLES = (16, 32, 50, 100, 200)
 AGREE_SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
 GUARDED_AGREE_SHARES = (0.6, 0.7, 0.8, 0.9, 0.95)
 
-# A line at the finest pitch of the families, 16 px, is half as wide as the middle one.
-SPOTS_PX = (0, 8, 12, 16, 20, 24)
+SPOTS_PX = (16, 24, 40, 64)
+SPOT_MEANS = (0.7, 0.8, 0.9, 1.0)
 
 SIMPLEST_FIRST: tuple[Policy, ...] = ("patch", "full", "guarded", "paper", "confidence")
 """One network needs half of the time of two, and `paper` trusts the full model furthest."""
@@ -32,10 +32,7 @@ class Candidate:
     @property
     def surprise(self) -> tuple[int, int, float]:
         """How far it is from the simplest: its policy, the limits changed, and by what factors."""
-        pairs = [
-            (getattr(self.limits, name), getattr(_DEFAULT, name))
-            for name in ("patch_speckles", "full_speckles", "agree_share", "guarded_agree_share", "spot_px")
-        ]
+        pairs = [(getattr(self.limits, name), getattr(_DEFAULT, name)) for name in asdict(_DEFAULT)]
         factors = [max((own + 1) / (usual + 1), (usual + 1) / (own + 1)) for own, usual in pairs]
         return SIMPLEST_FIRST.index(self.policy), sum(factor != 1 for factor in factors), sum(factors)
 
@@ -54,23 +51,26 @@ class Scored:
 
 
 def list_spots(policy: Policy) -> list[Candidate]:
-    """A policy with its default limits and every size of spots."""
-    return [Candidate(policy, replace(_DEFAULT, spot_px=spot_px)) for spot_px in SPOTS_PX]
+    """A policy with its default limits and every kind of spots, none first."""
+    kinds = itertools.product(SPOTS_PX, SPOT_MEANS)
+    spotted = [replace(_DEFAULT, spot_px=size, spot_mean_below=mean) for size, mean in kinds]
+    return [Candidate(policy, limits) for limits in (_DEFAULT, *spotted)]
 
 
-def list_candidates(policies: Collection[Policy], spot_px: int = 0) -> list[Candidate]:
-    """Every combination of limits for each of the policies, default limits among them; spots of one size."""
+def list_candidates(policies: Collection[Policy], spots: ArbitrationLimits = _DEFAULT) -> list[Candidate]:
+    """Every combination of limits for each of the policies, the default ones too; spots as `spots` says."""
+    of_spots = spots.spot_px, spots.spot_mean_below
     found = []
     for policy in SIMPLEST_FIRST:
         if policy not in policies:
             continue
         if policy == "patch" or policy == "full":
-            found.append(Candidate(policy, replace(_DEFAULT, spot_px=spot_px)))
+            found.append(Candidate(policy, spots))
             continue
         agree = AGREE_SHARES if policy == "paper" else (_DEFAULT.agree_share,)
         guarded = GUARDED_AGREE_SHARES if policy == "guarded" else (_DEFAULT.guarded_agree_share,)
         grid = itertools.product(SPECKLES, SPECKLES, agree, guarded)
-        found.extend(Candidate(policy, ArbitrationLimits(*limits, spot_px)) for limits in grid)
+        found.extend(Candidate(policy, ArbitrationLimits(*limits, *of_spots)) for limits in grid)
     return found
 
 

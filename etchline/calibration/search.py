@@ -151,13 +151,14 @@ def _score_image(
     if entry.image in confidence:
         bundle = with_parts(bundle, confidence=confidence[entry.image])
     truth_hw = read_mask(dataset.mask_path(entry))
-    known: dict[tuple[int, tuple[CellSource, ...]], EsdCounts] = {}
+    known: dict[tuple[int, float, tuple[CellSource, ...]], EsdCounts] = {}
     counts = []
     with open_image(dataset.image_path(entry)) as source:
         fit = _fit(bundle, NetworkChoice(policy=candidates[0].policy), answers, source)
         for candidate in candidates:
             chosen = fit.under(candidate.policy, candidate.limits)
-            alike = candidate.limits.spot_px, chosen.sources()
+            limits = candidate.limits
+            alike = limits.spot_px, limits.spot_mean_below, chosen.sources()
             if alike not in known:
                 names = (f"result for {entry.image}", entry.mask)
                 mask_hw = _mask(chosen, source)

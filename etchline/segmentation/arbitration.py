@@ -38,6 +38,7 @@ class ArbitrationLimits:
         guarded_agree_share: what policy `guarded` asks for before it takes the full model's result.
         spot_px: components of the joined result no larger than this, both ways, are erased, in pixels as the
             networks see them; 0: none, as in the paper.
+        spot_mean_below: of these only the ones whose mean probability is lower; 1: all.
 
     Raises:
         SettingsError: a limit on speckles below 1, a share outside [0, 1], or a negative size.
@@ -50,12 +51,13 @@ class ArbitrationLimits:
     agree_share: float = 0.6
     guarded_agree_share: float = 0.8
     spot_px: int = 0
+    spot_mean_below: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("patch_speckles", "full_speckles"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"arbitration limit {name}={getattr(self, name)}: must be 1 or more")
-        for name in ("agree_share", "guarded_agree_share"):
+        for name in ("agree_share", "guarded_agree_share", "spot_mean_below"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(f"arbitration limit {name}={getattr(self, name)}: must lie in [0, 1]")
         if self.spot_px < 0:

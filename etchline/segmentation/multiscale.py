@@ -229,7 +229,7 @@ class NetworkFit:
         map_hw = self._joined(upper - first, lower - first)
         if reach:
             map_hw = map_hw.copy()  # a kept map stays as it is
-            erase_spots(map_hw, reach)
+            erase_spots(map_hw, reach, self._settings.limits.spot_mean_below)
         return map_hw[top - upper : bottom - upper]
 
     @property

@@ -90,8 +90,10 @@ def find_spots(masks: Iterable[Uint8Array], first_row: int, settings: SpotSettin
     return Spots(np.concatenate(runs)[kept], int(spot.sum()), line_width_px)
 
 
-def erase_spots(probability_hw: Uint8Array, most_px: int) -> None:
-    """Makes 8-connected components whose box is at most `most_px` high and wide background, in place.
+def erase_spots(probability_hw: Uint8Array, most_px: int, mean_below: float = 1.0) -> None:
+    """Makes doubtful 8-connected components whose box is at most `most_px` high and wide background.
+
+    It changes the map in place.
 
     Components at the edge of the map stay: how large they are is not known. So a component of the rows
     [top, bottom) of an image is judged rightly in the rows [top - most_px, bottom + most_px).
@@ -100,16 +102,21 @@ def erase_spots(probability_hw: Uint8Array, most_px: int) -> None:
         probability_hw: uint8 `round(255 p)`, (H, W). Erased pixels come to lie just below the threshold: what
             looked like metal is not certain background either.
         most_px: 0 erases nothing.
+        mean_below: components of this mean probability or more stay, unless it is 1: short lines are as
+            certain as long ones, false ones seldom are.
     """
     if not most_px or not probability_hw.size:
         return
     mask_hw = (probability_hw >= LINE).view(np.uint8)
     _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(mask_hw, connectivity=8)
-    left, top, width, height, _ = stats.T
+    left, top, width, height, area = stats.T
     rows, columns = mask_hw.shape
     whole = (left > 0) & (top > 0) & (left + width < columns) & (top + height < rows)
     spot = whole & (np.maximum(width, height) <= most_px)
     spot[0] = False
+    if mean_below < 1 and spot.any():
+        sums = np.bincount(labels_hw.ravel(), probability_hw.ravel(), minlength=len(stats))
+        spot &= sums < 255 * mean_below * area
     if spot.any():
         probability_hw[spot[labels_hw]] = LINE - 1
 

@@ -178,13 +178,16 @@ class ValidationSettings(_Settings):
     Attributes:
         border_px: see `etchline.evaluation.EsdSettings`.
         min_area_px: likewise.
-        spot_px: components no larger than this, both ways, are erased before; 0: none, as in the paper.
+        spot_px: components no larger than this, both ways, with a mean probability below `spot_mean_below`
+            are erased before; 0: none, as in the paper.
+        spot_mean_below: see above.
         dead_after_epochs: the run stops after so many epochs in a row whose masks are all black or white.
     """
 
     border_px: int = Field(default=15, ge=0)
     min_area_px: int = Field(default=15, ge=0)
-    spot_px: int = Field(default=16, ge=0)
+    spot_px: int = Field(default=40, ge=0)
+    spot_mean_below: Share = 0.8
     dead_after_epochs: Count = 1
 
 

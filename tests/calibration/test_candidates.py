@@ -27,9 +27,12 @@ def test_every_policy_is_tried_with_its_default_limits():
 
 def test_spots_of_every_size_are_tried_by_one_policy():
     found = list_spots("patch")
-    assert [candidate.limits.spot_px for candidate in found] == [0, 8, 12, 16, 20, 24]
+    assert found[0] == Candidate("patch")
+    assert len(found) == len(set(found)) == 1 + 4 * 4
     assert {candidate.policy for candidate in found} == {"patch"}
-    assert {candidate.limits.spot_px for candidate in list_candidates(POLICIES, 12)} == {12}
+    spots = ArbitrationLimits(spot_px=12, spot_mean_below=0.7)
+    kinds = {(one.limits.spot_px, one.limits.spot_mean_below) for one in list_candidates(POLICIES, spots)}
+    assert kinds == {(12, 0.7)}
 
 
 def test_limits_that_a_policy_does_not_ask_stay():

@@ -58,3 +58,11 @@ def test_a_band_with_context_is_judged_as_the_whole(seed, most_px, top, rows):
     erase_spots(whole_hw, most_px)
     erase_spots(band_hw, most_px)
     assert np.array_equal(band_hw[top - first : bottom - first], whole_hw[top:bottom])
+
+
+def test_certain_spots_may_stay():
+    map_hw = drawn((10, 10, 16, 18), (30, 30, 36, 38))
+    map_hw[30:38, 30:36] = 180
+    erase_spots(map_hw, 8, 0.8)
+    assert (map_hw[10:18, 10:16] == 240).all()
+    assert (map_hw[30:38, 30:36] == 127).all()
