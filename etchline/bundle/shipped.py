@@ -1,6 +1,5 @@
 """The bundle that comes with the package: nano, pretrained on synthetic images (docs/nano.md)."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 NANO = "nano"
@@ -13,8 +12,3 @@ def bundle_folder(name: str) -> Path:
     A folder of that name in the working directory is "./nano".
     """
     return SHIPPED if name == NANO else Path(name)
-
-
-def networks_run() -> bool:
-    """Whether what runs networks is installed."""
-    return all(find_spec(package) is not None for package in ("torch", "sam2", "safetensors"))

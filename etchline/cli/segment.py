@@ -36,12 +36,11 @@ InputsArgument = Annotated[
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")]
 BundleOption = Annotated[
-    str | None,
+    str,
     typer.Option(
         "--bundle",
         metavar="DIR|nano|classical",
-        help="What segments: a bundle; nano, which comes with etchline (default); or classical, which needs "
-        "no network (default without PyTorch).",
+        help="What segments: a bundle of networks, nano (comes with etchline), or classical (no network).",
     ),
 ]
 PolicyOption = Annotated[
@@ -78,7 +77,7 @@ OverwriteOption = Annotated[
 def segment(
     inputs: InputsArgument,
     out: OutOption,
-    bundle: BundleOption = None,
+    bundle: BundleOption = "classical",
     policy: PolicyOption = None,
     scale: ScaleOption = None,
     backend: BackendOption = None,
@@ -102,7 +101,7 @@ def segment(
         from etchline.segmentation.inputs import collect_inputs
 
         _check(pixel_size_nm)
-        segmenting, network = _open(bundle or _default_bundle(), policy, scale, backend)
+        segmenting, network = _open(bundle, policy, scale, backend)
         options = FileOptions(parse_formats(contours), pixel_size_nm, overwrite, network)
         items = collect_inputs(inputs, out)
         batch = segment_batch(items, out, options, segmenting, jobs)
@@ -117,21 +116,6 @@ def _check(pixel_size_nm: float | None) -> None:
         raise SettingsError(f"--pixel-size-nm {pixel_size_nm}: must be a finite length above 0")
 
 
-def _default_bundle() -> str:
-    """What segments where the user says nothing; says so if that is second best."""
-    from etchline.bundle.shipped import NANO, networks_run
-    from etchline.segmentation.classical_bundle import CLASSICAL
-
-    if networks_run():
-        return NANO
-    stderr().print(
-        "the classical segmenter is used, as PyTorch is not installed: for the network, "
-        "pip install 'etchline[train]'",
-        markup=False,
-    )
-    return CLASSICAL
-
-
 def _open(
     name: str, policy: str | None, scale: str | None, backend: str | None
 ) -> "tuple[SegmentBundle, NetworkOptions | None]":
@@ -142,7 +126,7 @@ def _open(
         for option, value in (("policy", policy), ("scale", scale), ("backend", backend)):
             if value is not None:
                 raise SettingsError(
-                    f"--{option} {value}: the classical segmenter has none; give a --bundle DIR, or nano"
+                    f"--{option} {value}: the classical segmenter has none; give --bundle nano or DIR"
                 )
         return classical_bundle(), None
     if "://" in name:

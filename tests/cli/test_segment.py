@@ -92,15 +92,21 @@ def test_bad_images_are_reported_after_the_good_ones(etchline, tmp_path):
     [
         (
             ("--bundle", "s3://b/x"),
-            "--bundle s3://b/x: not known to this version; give a folder, or classical",
+            "--bundle s3://b/x: not known to this version; give a folder, nano or classical",
         ),
         (
             ("--bundle", "none"),
             "none: no readable bundle (bundle.json: No such file or directory); give its folder",
         ),
-        (("--policy", "paper"), "--policy paper: the classical segmenter has none; give a --bundle DIR"),
-        (("--scale", "auto"), "--scale auto: the classical segmenter has none; give a --bundle DIR"),
-        (("--backend", "torch"), "--backend torch: the classical segmenter has none; give a --bundle DIR"),
+        (
+            ("--policy", "paper"),
+            "--policy paper: the classical segmenter has none; give --bundle nano or DIR",
+        ),
+        (("--scale", "auto"), "--scale auto: the classical segmenter has none; give --bundle nano or DIR"),
+        (
+            ("--backend", "torch"),
+            "--backend torch: the classical segmenter has none; give --bundle nano or DIR",
+        ),
         (
             ("--bundle", "in", "--policy", "best"),
             "--policy best: choose one of full, patch, paper, guarded, confidence",
