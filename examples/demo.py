@@ -233,8 +233,8 @@ def commands(request: SynthRequest, out: Path, splits: Sequence[str]) -> tuple[s
     )
 
 
-def run(request: SynthRequest, plan: ChipPlan, out: Path, jobs: int) -> Path:
-    """All stages; the path of the report.
+def run(request: SynthRequest, plan: ChipPlan | None, out: Path, jobs: int) -> Path:
+    """All stages, the chip's only where it is planned; the path of the report.
 
     Raises:
         EtchlineError: see the stages.
@@ -255,7 +255,7 @@ def run(request: SynthRequest, plan: ChipPlan, out: Path, jobs: int) -> Path:
         spotlight=spotlight,
         comparisons=(
             Comparison("Beside the best without a network", BENCHMARK, methods(report, baseline)),
-            chapter(plan, out / "chip", jobs, stages),
+            *([chapter(plan, out / "chip", jobs, stages)] if plan else []),
         ),
         stages=tuple(stages.done.values()),
         facts=facts(dataset, bundle, jobs, request),
@@ -272,6 +272,7 @@ def main(
     images_per_ic: Annotated[int, typer.Option(help="Images of each family.")] = 8,
     size: Annotated[int, typer.Option(help="Height and width of the images in px.")] = 1024,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = SEED,
+    chip: Annotated[bool, typer.Option(help="Also fine-tune on an unseen chip.")] = True,
     samples: Annotated[int, typer.Option(help="Patches in each epoch of fine-tuning.")] = ChipPlan.samples,
     jobs: Annotated[int | None, typer.Option(help="Processes; default: one per core.")] = None,
     debug: DebugOption = False,
@@ -286,7 +287,7 @@ def main(
             raise SettingsError(f"--jobs {jobs}: must be 1 or more")
         request = SynthRequest(ics=ics, images_per_ic=images_per_ic, size_px=size, seed=seed)
         started = time.perf_counter()
-        plan = ChipPlan(size_px=size, seed=seed, samples=samples)
+        plan = ChipPlan(size_px=size, seed=seed, samples=samples) if chip else None
         path = run(request, plan, out, jobs or available_cores())
         stderr().print(f"{time.perf_counter() - started:.0f} s in all; open this in a browser:")
         print(path)

@@ -16,7 +16,9 @@ from etchline.images import write_image
 from tests.evaluation.drawings import comb
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
-SMALL = ("--ics", "9", "--images-per-ic", "2", "--size", "96", "--jobs", "1")
+pytest.importorskip("torch", reason="the extra `train` is not installed")
+
+SMALL = ("--ics", "9", "--images-per-ic", "2", "--size", "96", "--jobs", "1", "--samples", "8")
 JUDGED = 7 + 2 * 2  # one test image of each seen IC, all images of the two unseen ones
 
 
@@ -32,6 +34,8 @@ def app() -> typer.Typer:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["demo"] = module
+    if str(DEMO.parent) not in sys.path:
+        sys.path.append(str(DEMO.parent))
     spec.loader.exec_module(module)
     made = typer.Typer()
     made.command()(module.main)
@@ -49,7 +53,16 @@ def test_prints_the_path_of_the_report_last(first):
     folder, done = first
     assert done.returncode == 0, done.stderr
     assert done.stdout == "runs/demo/report.html\n"
-    for stage in ("draw: 18 images", f"segment: {JUDGED} images", f"evaluate: {JUDGED} images", "pictures"):
+    for stage in (
+        "draw: 18 images",
+        f"segment: {JUDGED} images",
+        f"evaluate: {JUDGED} images",
+        f"segment without a network: {JUDGED} images",
+        "pictures",
+        "draw ic09: 19 images",
+        "fine-tune on ic09: 10 images",
+        "segment by nano, fine-tuned: 6 images",
+    ):
         assert stage in done.stderr
     assert re.search(r"draw: 18 images, \d+\.\d s", done.stderr)
     assert "real tile: not on this machine" in done.stderr
@@ -96,7 +109,7 @@ def test_second_run_reuses_and_shows_a_real_tile_first(first, tmp_path, monkeypa
 def test_another_request_or_a_changed_image_is_drawn_anew(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ETCHLINE_DATA", str(tmp_path / "no-data"))
-    small = ("--ics", "1", "--images-per-ic", "2", "--size", "64", "--jobs", "1")
+    small = ("--ics", "1", "--images-per-ic", "2", "--size", "64", "--jobs", "1", "--no-chip")
     result = CliRunner().invoke(app(), (*small, "--out", "other"))
     assert "draw: 2 images" in result.stderr
     assert "--split unseen" not in Path("other/report.html").read_text()
@@ -113,7 +126,7 @@ def test_another_request_or_a_changed_image_is_drawn_anew(tmp_path, monkeypatch)
 def test_real_tile_has_no_error(tmp_path, real_data, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ETCHLINE_DATA", str(real_data))
-    result = CliRunner().invoke(app(), (*SMALL, "--ics", "1", "--out", "real"))
+    result = CliRunner().invoke(app(), (*SMALL, "--ics", "1", "--no-chip", "--out", "real"))
     assert result.exit_code == 0, result.stderr
     assert "0 errors in 25 lines" in (tmp_path / "real/report.html").read_text()
 
@@ -147,7 +160,7 @@ def test_broken_tile_is_named(tmp_path, monkeypatch):
     write_image(tmp_path / "hy5syn-tiles/tile0_lines.png", comb())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ETCHLINE_DATA", str(tmp_path))
-    result = CliRunner().invoke(app(), (*SMALL, "--ics", "1"))
+    result = CliRunner().invoke(app(), (*SMALL, "--ics", "1", "--no-chip"))
     assert result.exit_code == 2
     assert re.search(r"error: .*tile0_sem\.png", result.stderr)
     assert result.stdout == ""

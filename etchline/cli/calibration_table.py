@@ -11,10 +11,15 @@ if TYPE_CHECKING:
 
 
 def print_policies(found: "Calibration", console: Console) -> None:
-    """Prints the best candidate of each policy and the one with default limits, and who wins."""
+    """Prints the best candidate of each policy and the one with default limits, and who wins.
+
+    Spots are the same in all of them.
+    """
     from etchline.calibration.candidates import best_by_policy
     from etchline.segmentation.arbitration import ArbitrationLimits
 
+    of_winner = found.chosen.candidate.limits
+    default = ArbitrationLimits(spot_px=of_winner.spot_px, spot_mean_below=of_winner.spot_mean_below)
     number = len(found.scored)
     title = f"{number} candidate{'' if number == 1 else 's'}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -26,7 +31,7 @@ def print_policies(found: "Calibration", console: Console) -> None:
         usual = next(
             other
             for other in found.scored
-            if (other.candidate.policy, other.candidate.limits) == (policy, ArbitrationLimits())
+            if (other.candidate.policy, other.candidate.limits) == (policy, default)
         )
         for shown in dict.fromkeys((one, usual)):
             table.add_row(*_row(shown), style="bold" if shown == found.chosen else None)
@@ -57,7 +62,14 @@ def _asked(candidate: "Candidate") -> tuple[str, str]:
 
 def _text(candidate: "Candidate") -> str:
     speckles, agree = _asked(candidate)
-    parts = [candidate.policy, f"speckles {speckles}" if speckles else "", f"agree {agree}" if agree else ""]
+    limits = candidate.limits
+    spots = f"spots up to {limits.spot_px} px below {limits.spot_mean_below:g}" if limits.spot_px else ""
+    parts = [
+        candidate.policy,
+        f"speckles {speckles}" if speckles else "",
+        f"agree {agree}" if agree else "",
+        spots,
+    ]
     return ", ".join(part for part in parts if part)
 
 
