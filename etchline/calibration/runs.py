@@ -26,6 +26,7 @@ class Run:
         recipe: of the run.
         status: "finished" where the training came to its end.
         dataset_digest: of what it learnt from; `None` where it does not say.
+        dataset_folder: where that lay, as the training was given it; likewise.
         parent: digest of the bundle that it started from; `None`: of none.
     """
 
@@ -34,6 +35,7 @@ class Run:
     recipe: Recipe
     status: str
     dataset_digest: str | None
+    dataset_folder: Path | None
     parent: str | None
 
     @property
@@ -64,6 +66,18 @@ def find_runs(out_dir: Path) -> dict[Role, Run]:
     return found
 
 
+def dataset_of(out_dir: Path) -> Path:
+    """The folder of the dataset that a training's first run learnt from.
+
+    Raises:
+        SettingsError: the run does not say, or see `find_runs`.
+    """
+    folder = next(iter(find_runs(out_dir).values())).dataset_folder
+    if folder is None:
+        raise SettingsError(f"{out_dir}: does not say what it learnt from; name it with --dataset")
+    return folder
+
+
 def load_network(run: Run) -> LineNetwork:
     """The network of a run with its best epoch's weights.
 
@@ -85,6 +99,7 @@ def _read(role: Role, folder: Path) -> Run:
         recipe=load_recipe(folder / RECIPE),
         status=str(facts.get("status", "not known")),
         dataset_digest=_digest(facts.get("dataset"), "sha256"),
+        dataset_folder=_folder(facts.get("dataset")),
         parent=_digest(facts.get("init"), "bundle"),
     )
 
@@ -92,3 +107,8 @@ def _read(role: Role, folder: Path) -> Run:
 def _digest(part: object, name: str) -> str | None:
     value = part.get(name) if isinstance(part, dict) else None
     return value if isinstance(value, str) and _SHA256.fullmatch(value) else None
+
+
+def _folder(part: object) -> Path | None:
+    value = part.get("folder") if isinstance(part, dict) else None
+    return Path(value) if isinstance(value, str) and value else None

@@ -21,15 +21,19 @@ from etchline.cli.frame import (
 if TYPE_CHECKING:
     from etchline.calibration.exporting import Exported
 
-EXAMPLE = "Example: etchline export runs/lab bundles/lab --dataset data/lab"
+EXAMPLE = "Example: etchline export runs/lab bundles/lab"
 
 
 def export(
     out_dir: Annotated[Path, typer.Argument(help="What `etchline train` wrote: patch, full or single.")],
     bundle_dir: Annotated[Path, typer.Argument(help="Becomes the bundle; must be empty or not there.")],
     dataset: Annotated[
-        Path, typer.Option(help="Dataset whose split val chooses the policy, its limits and the confidence.")
-    ],
+        Path | None,
+        typer.Option(
+            help="Dataset whose split val chooses the policy, its limits and the confidence; default: the "
+            "one that was learnt from."
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The bundle's name; default: its folder's.")] = None,
     jobs: JobsOption = None,
     json_output: JsonOption = False,
@@ -42,9 +46,11 @@ def export(
     with exit_codes(debug):
         need_packages("export")
         from etchline.calibration import exporting
+        from etchline.calibration.runs import dataset_of
         from etchline.datasets import load_dataset
 
-        request = exporting.ExportRequest(out_dir, bundle_dir, load_dataset(dataset), name, jobs)
+        judge = load_dataset(dataset or dataset_of(out_dir))
+        request = exporting.ExportRequest(out_dir, bundle_dir, judge, name, jobs)
         found = exporting.export(request, progress)
         for warning in found.warnings:
             stderr().print(f"warning: {warning}", markup=False)

@@ -125,6 +125,20 @@ def test_an_unknown_step_is_refused(folder):
     assert "arbitration" in result.stderr
 
 
+def test_what_was_learnt_from_judges_by_default(tmp_path):
+    dataset = make_dataset(tmp_path / "data", [(64, 64)] * 3)
+    write_run(tmp_path / "out" / "patch", dataset)
+    result = run("export", tmp_path / "out", tmp_path / "b", "--jobs", 1)
+    assert result.exit_code == 2
+    assert "out: does not say what it learnt from; name it with --dataset" in result.stderr
+    facts = json.loads((tmp_path / "out" / "patch" / "run.json").read_text())
+    facts["dataset"]["folder"] = str(tmp_path / "data")
+    (tmp_path / "out" / "patch" / "run.json").write_text(json.dumps(facts))
+    result = run("export", tmp_path / "out", tmp_path / "b", "--jobs", 1)
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "b" / "bundle.json").is_file()
+
+
 @pytest.mark.parametrize("command", ["export", "tune"])
 def test_missing_packages_are_named(folder, monkeypatch, command):
     find = importlib.util.find_spec
