@@ -1,4 +1,4 @@
-"""A backend that answers what it was asked before from files."""
+"""A backend that answers what it was asked before without asking its networks again."""
 
 import hashlib
 import io
@@ -11,18 +11,19 @@ from etchline.storage import write_bytes
 
 
 class RememberingBackend:
-    """A `Backend` whose answers stay in a folder: each batch goes through the networks once.
+    """A `Backend` whose answers stay: each batch goes through the networks once.
 
-    Several processes may share the folder. It grows by one byte for each pixel that is segmented.
+    Several processes may share a folder. It, or memory, grows by one byte for each pixel that is segmented.
 
     Args:
         backend: answers what is new.
-        folder: of the answers; it belongs to this backend's networks alone.
+        folder: of the answers; it belongs to these networks alone. `None`: in memory, until `forget`.
     """
 
-    def __init__(self, backend: Backend, folder: Path) -> None:
+    def __init__(self, backend: Backend, folder: Path | None = None) -> None:
         self._backend = backend
         self._folder = folder
+        self._answers: dict[str, Inference] = {}
 
     @property
     def name(self) -> str:
@@ -46,7 +47,12 @@ class RememberingBackend:
         Raises:
             OutputError: a new answer cannot be written.
         """
-        path = self._folder / f"{_key(role, images_bhw, points_xy, labels)}.npz"
+        key = _key(role, images_bhw, points_xy, labels)
+        if self._folder is None:
+            if key not in self._answers:
+                self._answers[key] = self._backend.infer(role, images_bhw, points_xy, labels)
+            return self._answers[key]
+        path = self._folder / f"{key}.npz"
         if path.is_file():
             with np.load(path) as known:
                 return Inference(known["probability_bhw"], known["score_b"])
@@ -55,6 +61,10 @@ class RememberingBackend:
         np.savez(content, probability_bhw=found.probability_bhw, score_b=found.score_b)
         write_bytes(path, content.getvalue())
         return found
+
+    def forget(self) -> None:
+        """Drops the answers in memory."""
+        self._answers.clear()
 
 
 def _key(role: Role, *arrays: Uint8Array | Float32Array | Int32Array) -> str:

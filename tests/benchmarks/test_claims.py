@@ -16,11 +16,9 @@ from claiming.numbers import number, percent, share  # noqa: E402
 from claiming.outcomes import Outcome, Session  # noqa: E402
 from claiming.places import errors_by_place, plain_cells  # noqa: E402
 from claiming.policies import default_against_patch  # noqa: E402
-from claiming.remembering import RememberingBackend  # noqa: E402
 from claiming.tile import IMAGE, TRUTH, VARIANTS, variant  # noqa: E402
 from claims import CLAIMS, measure, parse_claims  # noqa: E402
 from etchline import __version__  # noqa: E402
-from etchline.backends.torch_engine import TorchBackend  # noqa: E402
 from etchline.bundle import ArbitrationPart, ConfidencePart, ProvenancePart, ViewsPart  # noqa: E402
 from etchline.bundle.saving import BundleContents, save_bundle  # noqa: E402
 from etchline.evaluation import AT_ZERO, EsdCounts, PixelCounts  # noqa: E402
@@ -130,29 +128,6 @@ def test_methods_share_what_the_networks_say(drawn):
         assert result.scale == 1.0
     assert not np.array_equal(alone["full"], alone["patch"])
     np.testing.assert_array_equal(segment(image_hw, Method("again", bundle, "patch", 1.0))[0], alone["patch"])
-
-
-def test_an_answer_is_remembered_until_it_is_forgotten():
-    torch.manual_seed(0)
-    backend = TorchBackend({"patch": LineNetwork(SMALL)})
-    remembering = RememberingBackend(backend)
-    assert (remembering.roles, remembering.view_px("patch"), remembering.name) == (
-        backend.roles,
-        32,
-        backend.name,
-    )
-    views = np.random.default_rng(0).integers(0, 255, (2, 32, 32), np.uint8)
-    points = (np.full((2, 1, 2), 10, np.float32), np.ones((2, 1), np.int32))
-    first, second = (remembering.infer("patch", views, *points) for _ in range(2))
-    assert second is first
-    np.testing.assert_array_equal(
-        first.probability_bhw, backend.infer("patch", views, *points).probability_bhw
-    )
-    remembering.infer("patch", views[:1], *(each[:1] for each in points))
-    assert remembering.asked == 2
-    remembering.forget()
-    remembering.infer("patch", views, *points)
-    assert remembering.asked == 3
 
 
 def test_stress_images_are_the_same_at_every_draw(drawn):

@@ -52,3 +52,14 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError):
         RememberingBackend(Counting(), tmp_path / "file").infer("patch", *batch())
+
+
+def test_in_memory_until_it_is_forgotten():
+    backend = Counting()
+    remembering = RememberingBackend(backend)
+    first, second = (remembering.infer("patch", *batch()) for _ in range(2))
+    assert second is first
+    remembering.forget()
+    again = remembering.infer("patch", *batch())
+    assert backend.asked == 2
+    assert (again.probability_bhw == first.probability_bhw).all()
