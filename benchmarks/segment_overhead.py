@@ -25,6 +25,8 @@ import cv2
 import numpy as np
 
 from etchline.backends.interface import Float32Array, Inference, Int32Array, Role, Uint8Array
+from etchline.bundle import load_bundle
+from etchline.bundle.shipped import NANO, bundle_folder
 from etchline.images import open_image, write_image
 from etchline.images.source import ArraySink, ArraySource, WindowSource
 from etchline.segmentation.arbitration import REFERENCE_PX, ArbitrationLimits
@@ -46,13 +48,23 @@ WIDTH, HEIGHT = 4096, 3536
 
 
 class Views(NamedTuple):
-    """How a size cuts images: edge of the full model's input, of full views (`None`: the whole image)."""
+    """How a size cuts images and joins the results.
+
+    Attributes:
+        input_px: edge of the full model's input.
+        full_view_px: of full views; `None`: the whole image.
+        limits: of the arbitration; nano's are the shipped bundle's, which erase spots.
+    """
 
     input_px: int
     full_view_px: int | None
+    limits: ArbitrationLimits
 
 
-SETTINGS = {"official": Views(1024, None), "nano": Views(256, 1024)}
+SETTINGS = {
+    "official": Views(1024, None, ArbitrationLimits()),
+    "nano": Views(256, 1024, load_bundle(bundle_folder(NANO)).manifest.arbitration.limits),
+}
 
 # What is timed apart, as module and name; the rest of what runs is "everything else".
 PARTS = {
@@ -62,7 +74,8 @@ PARTS = {
     "cutting views": ("segmentation.multiscale:cut_patch", "segmentation.multiscale:cut_full"),
     "prompting": ("segmentation.multiscale:place_prompt",),
     "blending": ("segmentation.views:ViewMap.rows", "segmentation.multiscale:blend"),
-    "arbitration": ("segmentation.multiscale:weigh",),
+    "arbitration": ("segmentation.multiscale:compare",),
+    "spots": ("segmentation.multiscale:erase_spots",),
     "features of cells": ("segmentation.segmenter:measure_cell",),
     "counting lines": ("segmentation.components:BandComponents.add_unseen",),
     "overlay": ("segmentation.overlay:Overlay.add", "segmentation.overlay:Overlay.picture"),
@@ -203,13 +216,16 @@ def classical_probability(source: WindowSource) -> Uint8Array:
     return sinks.probability.pixels_hw  # type: ignore[union-attr]
 
 
-def bundle_of(backend: RecordedBackend, full_view_px: int | None) -> SegmentBundle:
+def bundle_of(backend: RecordedBackend, views: Views) -> SegmentBundle:
     """The backend with the settings that `bundle.segmenting.network_bundle` gives it by default."""
     settings = NetworkSettings(
-        scale=None, full_view_px=full_view_px, trained_pitch=PitchRange(low_px=4, high_px=200)
+        limits=views.limits,
+        scale=None,
+        full_view_px=views.full_view_px,
+        trained_pitch=PitchRange(low_px=4, high_px=200),
     )
     patch_px = backend.view_px("patch")
-    speckles = max(1, round(ArbitrationLimits().patch_speckles * (patch_px / REFERENCE_PX) ** 2))
+    speckles = max(1, round(views.limits.patch_speckles * (patch_px / REFERENCE_PX) ** 2))
     cells = SegmentSettings(patch_px=patch_px, speckles_per_patch=speckles)
     return SegmentBundle(
         "recorded", "0" * 64, NetworkSegmenter(backend, settings), default_calibration(), cells
@@ -218,7 +234,7 @@ def bundle_of(backend: RecordedBackend, full_view_px: int | None) -> SegmentBund
 
 def measure(name: str, image: Path, backend: RecordedBackend, watch: Stopwatch, repeat: int) -> None:
     """Prints the best of a few runs: others' load only ever adds."""
-    bundle = bundle_of(backend, SETTINGS[name].full_view_px)
+    bundle = bundle_of(backend, SETTINGS[name])
     if not watch.seconds:
         segment(image, bundle)  # what is compiled or loaded once does not count
         for part, places in PARTS.items():

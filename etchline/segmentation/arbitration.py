@@ -159,17 +159,8 @@ def compare(patch_hw: Uint8Array, full_hw: Uint8Array) -> Comparison:
     )
 
 
-def weigh(patch_hw: Uint8Array, full_hw: Uint8Array, limits: ArbitrationLimits) -> Evidence:
-    """The evidence without confidences from two probability maps of one patch, uint8 (H, W), not empty."""
-    return compare(patch_hw, full_hw).evidence(limits)
-
-
-def is_speckled(mask_hw: npt.NDArray[np.bool_], speckles: int) -> bool:
-    """Whether a mask holds at least `speckles` per 512 x 512 px: at least 1, however small it is."""
-    return _reaches(count_speckles(mask_hw), mask_hw.size, speckles)
-
-
 def _reaches(count: int, pixels: int, speckles: int) -> bool:
+    """Whether a count is `speckles` per 512 x 512 px: at least 1, however few pixels there are."""
     return count >= max(speckles * pixels / REFERENCE_PX**2, 1.0)
 
 

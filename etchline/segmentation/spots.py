@@ -10,10 +10,13 @@ import numpy.typing as npt
 from etchline.errors import SettingsError
 from etchline.segmentation.components import BandComponents
 from etchline.segmentation.probability import LINE
+from etchline.segmentation.topology_kernel import label_runs, reached_steps
 
 Uint8Array = npt.NDArray[np.uint8]
 Int64Array = npt.NDArray[np.int64]
 
+# Values of a probability map that are metal.
+_METAL = reached_steps((LINE,))
 # Largest half-width that is told apart when line widths are measured.
 WIDTH_REACH_PX = 16
 # Line width where no line is wide enough to be measured.
@@ -107,18 +110,21 @@ def erase_spots(probability_hw: Uint8Array, most_px: int, mean_below: float = 1.
     """
     if not most_px or not probability_hw.size:
         return
-    mask_hw = (probability_hw >= LINE).view(np.uint8)
-    _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(mask_hw, connectivity=8)
+    runs, stats = label_runs(np.ascontiguousarray(probability_hw), _METAL, 1)
     left, top, width, height, area = stats.T
-    rows, columns = mask_hw.shape
+    rows, columns = probability_hw.shape
     whole = (left > 0) & (top > 0) & (left + width < columns) & (top + height < rows)
     spot = whole & (np.maximum(width, height) <= most_px)
-    spot[0] = False
-    if mean_below < 1 and spot.any():
-        sums = np.bincount(labels_hw.ravel(), probability_hw.ravel(), minlength=len(stats))
-        spot &= sums < 255 * mean_below * area
-    if spot.any():
-        probability_hw[spot[labels_hw]] = LINE - 1
+    row, start, end, label = runs[spot[runs[:, 3]]].T.astype(np.int64)
+    lengths = end - start
+    # The pixels of all spots, one run after the other, and the spot that each belongs to.
+    y = np.repeat(row, lengths)
+    x = np.arange(lengths.sum()) + np.repeat(start - np.cumsum(lengths) + lengths, lengths)
+    owner = np.repeat(label, lengths)
+    if mean_below < 1:
+        spot &= np.bincount(owner, probability_hw[y, x], minlength=len(stats)) < 255 * mean_below * area
+    erased = spot[owner]
+    probability_hw[y[erased], x[erased]] = LINE - 1
 
 
 def _runs(labels_hw: npt.NDArray[np.int64], most_px: float) -> tuple[Int64Array, Int64Array]:

@@ -10,10 +10,9 @@ from etchline.segmentation.arbitration import (
     ArbitrationLimits,
     Evidence,
     Verdict,
+    compare,
     count_speckles,
     decide,
-    is_speckled,
-    weigh,
 )
 
 LIMITS = ArbitrationLimits()
@@ -82,6 +81,15 @@ def dots(count, edge=512, size=2):
     return mask
 
 
+def is_speckled(mask_hw, speckles):
+    """As the arbitration judges a map of both models."""
+    map_hw = np.where(mask_hw, 255, 0).astype(np.uint8)
+    limits = ArbitrationLimits(patch_speckles=speckles, full_speckles=speckles)
+    evidence = compare(map_hw, map_hw).evidence(limits)
+    assert evidence.patch_speckled == evidence.full_speckled
+    return evidence.patch_speckled
+
+
 @pytest.mark.parametrize(("count", "speckled"), [(0, False), (49, False), (50, True), (300, True)])
 def test_fifty_speckles_per_512_px(count, speckled):
     assert is_speckled(dots(count), 50) == speckled
@@ -114,17 +122,17 @@ def test_evidence_of_two_maps():
     patch = np.where(dots(50), 255, 0).astype(np.uint8)
     full = np.zeros((512, 512), np.uint8)
     full[:, 256:] = 128
-    evidence = weigh(patch, full, LIMITS)
+    evidence = compare(patch, full).evidence(LIMITS)
     expected = ((patch >= 128) == (full >= 128)).mean()
     assert evidence == Evidence(True, False, pytest.approx(expected))
-    swapped = weigh(full, patch, LIMITS)
+    swapped = compare(full, patch).evidence(LIMITS)
     assert (swapped.patch_speckled, swapped.full_speckled) == (False, True)
 
 
 def test_each_model_has_its_own_limit():
     limits = ArbitrationLimits(patch_speckles=10, full_speckles=1000)
     map_hw = np.where(dots(50), 255, 0).astype(np.uint8)
-    evidence = weigh(map_hw, map_hw, limits)
+    evidence = compare(map_hw, map_hw).evidence(limits)
     assert (evidence.patch_speckled, evidence.full_speckled, evidence.equal_share) == (True, False, 1.0)
 
 
@@ -132,7 +140,7 @@ def test_lines_are_no_speckles():
     comb = np.zeros((512, 512), np.uint8)
     for x in range(4, 512, 8):
         cv2.line(comb, (x, 0), (x, 511), 255, 3)
-    assert weigh(comb, comb, LIMITS) == Evidence(False, False, 1.0)
+    assert compare(comb, comb).evidence(LIMITS) == Evidence(False, False, 1.0)
 
 
 @pytest.mark.parametrize(

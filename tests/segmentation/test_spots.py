@@ -1,5 +1,6 @@
 """Spots in a network's probability map become background; lines stay, also where a band cuts them."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -66,3 +67,30 @@ def test_certain_spots_may_stay():
     erase_spots(map_hw, 8, 0.8)
     assert (map_hw[10:18, 10:16] == 240).all()
     assert (map_hw[30:38, 30:36] == 127).all()
+
+
+def erased_plainly(map_hw, most_px, mean_below):
+    """The same by whole label images."""
+    _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(
+        (map_hw >= 128).astype(np.uint8), connectivity=8
+    )
+    left, top, width, height, area = stats.T
+    rows, columns = map_hw.shape
+    spot = (left > 0) & (top > 0) & (left + width < columns) & (top + height < rows)
+    spot &= np.maximum(width, height) <= most_px
+    if mean_below < 1:
+        spot &= np.bincount(labels_hw.ravel(), map_hw.ravel(), len(stats)) < 255 * mean_below * area
+    spot[0] = False
+    return np.where(spot[labels_hw], 127, map_hw)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 50), st.integers(1, 60), st.sampled_from([0.7, 0.8, 1.0]))
+def test_as_by_whole_label_images(seed, height, width, mean_below):
+    noise_hw = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
+    smooth_hw = np.clip(cv2.GaussianBlur(noise_hw, (0, 0), 1.2).astype(int) * 6 - 660, 0, 255).astype(
+        np.uint8
+    )
+    for map_hw in (noise_hw, smooth_hw, np.asfortranarray(smooth_hw)):
+        expected = erased_plainly(map_hw, 12, mean_below)
+        erase_spots(map_hw, 12, mean_below)
+        assert np.array_equal(map_hw, expected)
