@@ -53,7 +53,7 @@ class ChipPlan:
     family: int = 8
     size_px: int = 1024
     seed: int = 14
-    samples: int = 1600
+    samples: int = 1000
 
     @property
     def name(self) -> str:
