@@ -148,7 +148,8 @@ def _uncalibrated(request: ExportRequest, runs: dict[Role, Run], steps: Steps) -
         confidence=ConfidencePart(cells=default_calibration()),
         provenance=_provenance(runs),
         views=views,
-        trained_pitch=pitch_range(measure_pitches(request.dataset, jobs=request.jobs, steps=steps)),
+        trained_pitch=sampling.trained_pitch
+        or pitch_range(measure_pitches(request.dataset, jobs=request.jobs, steps=steps)),
     )
 
 

@@ -21,6 +21,10 @@ def synth(
     ] = None,
     ics: Annotated[int, typer.Option(help="Chip families, from ic01 on; ic08 to ic14 become unseen.")] = 14,
     images_per_ic: Annotated[int, typer.Option(help="Images of each family; its layers take turns.")] = 8,
+    mixed_per_ic: Annotated[
+        int,
+        typer.Option(help="Images of each of mix01 to mix07: the seen families' effects put together anew."),
+    ] = 0,
     size: Annotated[int, typer.Option(help="Height and width of the images in px.")] = 1024,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
     layout: Annotated[
@@ -54,6 +58,7 @@ def synth(
         request = SynthRequest(
             ics=ics,
             images_per_ic=images_per_ic,
+            mixed_per_ic=mixed_per_ic,
             size_px=size,
             seed=seed,
             layouts=_layouts(layout, more_layouts),

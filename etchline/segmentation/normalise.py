@@ -82,6 +82,10 @@ class Normalisation:
         return mapped
 
 
+AS_IT_IS = Normalisation(low=0.0, high=255.0, saturated_from=None, saturated_share=0.0)
+"""For images that are normalised already."""
+
+
 @functools.lru_cache(maxsize=4)
 def _table(low: float, high: float, codes: int) -> npt.NDArray[np.uint8]:
     """What the codes 0 to `codes` - 1 become, uint8 (codes,)."""

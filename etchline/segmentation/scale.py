@@ -146,7 +146,7 @@ def estimate_pitch(source: WindowSource, normalisation: Normalisation) -> PitchE
     """
     factor, estimate = 1.0, PitchEstimate(None, 0.0)
     for _ in range(_ROUNDS):
-        estimate = _measure(FieldLevels(source, normalisation, factor))
+        estimate = _measure(FieldLevels(source, normalisation, factor), factor)
         if estimate.pitch_px is None:
             break
         estimate = PitchEstimate(round(estimate.pitch_px / factor, 2), estimate.certainty)
@@ -160,11 +160,14 @@ def estimate_pitch(source: WindowSource, normalisation: Normalisation) -> PitchE
     return estimate
 
 
-def _measure(levels: FieldLevels) -> PitchEstimate:
+def _measure(levels: FieldLevels, factor: float) -> PitchEstimate:
     if min(levels.height, levels.width) <= 2 * _NOISE_LAG_PX:
         return PitchEstimate(None, 0.0)
     windows = [
-        _flat(levels.read((x, y, min(x + WINDOW_PX, levels.width), min(y + WINDOW_PX, levels.height))))
+        _flat(
+            levels.read((x, y, min(x + WINDOW_PX, levels.width), min(y + WINDOW_PX, levels.height))),
+            _NOISE_SIGMA_PX * max(factor, 1.0),
+        )
         for y in _starts(levels.height)
         for x in _starts(levels.width)
     ]
@@ -188,9 +191,9 @@ def _starts(length: int) -> list[int]:
     return [round(index * room / (count - 1)) for index in range(count)]
 
 
-def _flat(window_hw: npt.NDArray[np.uint8]) -> Float32Array:
+def _flat(window_hw: npt.NDArray[np.uint8], sigma_px: float) -> Float32Array:
     """The window without noise and without its background, mean 0."""
-    grey_hw = cv2.GaussianBlur(window_hw.astype(np.float32), (0, 0), _NOISE_SIGMA_PX)
+    grey_hw = cv2.GaussianBlur(window_hw.astype(np.float32), (0, 0), sigma_px)
     flat_hw = grey_hw - cv2.blur(grey_hw, (_BACKGROUND_PX, _BACKGROUND_PX))
     return np.asarray(flat_hw - flat_hw.mean(), np.float32)
 

@@ -1,4 +1,4 @@
-"""Whole datasets of synthetic images: the benchmark's fourteen chips, or their looks on given layouts."""
+"""Whole datasets of synthetic images: the fourteen chips, on given layouts too, and mixed ones."""
 
 import functools
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ import numpy.typing as npt
 from etchline.errors import LayoutError, SettingsError
 from etchline.images import write_image
 from etchline.layouts import rasterise, read_layout
-from etchline.synthesis.families import FAMILIES, Family, vary
+from etchline.synthesis.families import FAMILIES, SEEN_FAMILIES, Family, vary
+from etchline.synthesis.mixing import mixed_look, mixed_style
 from etchline.synthesis.render import Rendering, render
 from etchline.synthesis.routing import DrawnLayout, from_mask, route
 
@@ -25,6 +26,7 @@ class SynthRequest:
     Attributes:
         ics: how many of the fourteen families, from ic01 on.
         images_per_ic: images of each; layers take turns.
+        mixed_per_ic: images of each of mix01 to mix07: see `mixing`; mixNN has layouts like icNN's.
         size_px: height and width.
         seed: the same seed gives the same bytes, whatever else is drawn beside.
         layouts: layout files to use instead of routed ones, taking turns; windows are cut where larger.
@@ -37,6 +39,7 @@ class SynthRequest:
 
     ics: int = len(FAMILIES)
     images_per_ic: int = 8
+    mixed_per_ic: int = 0
     size_px: int = 1024
     seed: int = 0
     layouts: tuple[Path, ...] = ()
@@ -47,12 +50,15 @@ class SynthRequest:
         bounds = {
             "ics": (1, len(FAMILIES)),
             "images_per_ic": (1, 9999),
+            "mixed_per_ic": (0, 9999),
             "size_px": (LEAST_SIDE_PX, MOST_SIDE_PX),
             "seed": (0, 2**63 - 1),
         }
         for name, (least, most) in bounds.items():
             if not least <= getattr(self, name) <= most:
                 raise SettingsError(f"{name}={getattr(self, name)}: must lie between {least} and {most}")
+        if self.mixed_per_ic and self.layouts:
+            raise SettingsError(f"mixed_per_ic={self.mixed_per_ic}: mixed chips have layouts of their own")
 
 
 @dataclass(frozen=True)
@@ -62,24 +68,23 @@ class PlannedImage:
     Attributes:
         family: index into `FAMILIES`.
         index: number of the image within its chip, from 0.
+        is_mixed: whether look and layout are mixed; the family is then what the layout is like.
     """
 
     family: int
     index: int
+    is_mixed: bool = False
 
     @property
     def ic(self) -> str:
         """Name of the chip."""
-        return FAMILIES[self.family].name
+        name = FAMILIES[self.family].name
+        return name.replace("ic", "mix") if self.is_mixed else name
 
     @property
     def layer(self) -> str:
-        """Name of the layer: m1 and up, taking turns."""
-        return f"m{self._layer_index + 1}"
-
-    @property
-    def _layer_index(self) -> int:
-        return self.index % len(FAMILIES[self.family].layers)
+        """Name of the layer: m1 and up, taking turns; m1 of mixed chips."""
+        return "m1" if self.is_mixed else f"m{self.index % len(FAMILIES[self.family].layers) + 1}"
 
     @property
     def image(self) -> str:
@@ -93,10 +98,16 @@ class PlannedImage:
 
 
 def plan(request: SynthRequest) -> tuple[PlannedImage, ...]:
-    """The images of a request, chip by chip."""
-    return tuple(
+    """The images of a request, chip by chip, mixed ones last."""
+    drawn = [
         PlannedImage(family, index) for family in range(request.ics) for index in range(request.images_per_ic)
-    )
+    ]
+    mixed = [
+        PlannedImage(family, index, is_mixed=True)
+        for family in range(SEEN_FAMILIES)
+        for index in range(request.mixed_per_ic)
+    ]
+    return (*drawn, *mixed)
 
 
 def draw(request: SynthRequest, planned: PlannedImage) -> Rendering:
@@ -106,6 +117,10 @@ def draw(request: SynthRequest, planned: PlannedImage) -> Rendering:
         LayoutError: a layout file cannot be used, or holds no metal.
     """
     family = FAMILIES[planned.family]
+    if planned.is_mixed:
+        rng = np.random.default_rng([request.seed, len(FAMILIES) + planned.family, planned.index])
+        style = mixed_style(planned.family, rng)
+        return render(route(style, request.size_px, request.size_px, rng), mixed_look(rng), rng)
     rng = np.random.default_rng([request.seed, planned.family, planned.index])
     layout = _layout(request, family, planned, rng)
     return render(layout, vary(family.look, rng), rng)

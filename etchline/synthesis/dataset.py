@@ -28,8 +28,8 @@ def synthesise(
 ) -> Dataset:
     """The dataset drawn into `out`: ic01 to ic07 split 70/10/20 by image, ic08 to ic14 "unseen".
 
-    It is built beside `out` and takes its place at the end, as a whole. An interrupted call leaves `out` as
-    it was; the same call again draws only what is missing.
+    Mixed chips are for training only. The dataset is built beside `out` and takes its place at the end, as a
+    whole. An interrupted call leaves `out` as it was; the same call again draws only what is missing.
 
     Args:
         request: what to draw.
@@ -72,7 +72,11 @@ def synthesise(
         ]
         unseen = [family.name for family in FAMILIES[: request.ics] if not family.seen]
         name = f"etchline synth --seed {request.seed}"
-        save_dataset(Dataset(staging.folder, name, split_entries(entries, request.seed, unseen)))
+        drawn = request.ics * request.images_per_ic
+        split = split_entries(entries[:drawn], request.seed, unseen)
+        # No chip looks like the mixed ones: they teach, but judge nothing.
+        mixed = tuple(entry.model_copy(update={"split": "train"}) for entry in entries[drawn:])
+        save_dataset(Dataset(staging.folder, name, split + mixed))
     return load_dataset(out)
 
 

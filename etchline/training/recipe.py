@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from etchline.errors import SettingsError
+from etchline.segmentation.scale import PitchRange
 
 MAX_RECIPE_BYTES = 2**20
 
@@ -59,14 +60,28 @@ class SamplingSettings(_Settings):
             whole image whatever its aspect.
         min_overlap_share: least overlap of patches, and of views, in validation; share of their edge.
         patch_share: share of patches among the samples of a `single` model; the others are views.
+        pitch_px: least and largest pitch of lines that is learnt: images whose lines measure finer or wider
+            are resampled into it, as `segment --scale auto` does; `None`: images stay as they are.
     """
 
     by: Literal["image", "ic"] = "image"
     samples_per_epoch: Count | None = 800
     batch_images: Count = 8
-    full_view_px: Count | None = 1024
+    full_view_px: Count | None = 384
     min_overlap_share: float = Field(default=0.1, ge=0, le=0.5)
     patch_share: Share = 0.5
+    pitch_px: tuple[Positive, Positive] | None = (20.0, 32.0)
+
+    @model_validator(mode="after")
+    def _pitches_are_in_order(self) -> "SamplingSettings":
+        if self.pitch_px is not None and self.pitch_px[0] > self.pitch_px[1]:
+            raise ValueError(f"pitch_px={list(self.pitch_px)}: the least pitch comes first")
+        return self
+
+    @property
+    def trained_pitch(self) -> PitchRange | None:
+        """`pitch_px` as `segment` takes it."""
+        return None if self.pitch_px is None else PitchRange(*self.pitch_px)
 
 
 class AugmentationSettings(_Settings):

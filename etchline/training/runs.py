@@ -137,6 +137,7 @@ def _images(request: TrainRequest, watcher: Watcher) -> RunImages:
         request.dataset,
         (*train, *val),
         request.out_dir / CACHE,
+        request.recipe.sampling.trained_pitch,
         lambda items, total: watcher.steps("normalise", items, total),
     )
     return RunImages(prepared[: len(train)], prepared[len(train) :])

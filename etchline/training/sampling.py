@@ -17,9 +17,12 @@ import numpy.typing as npt
 from etchline.datasets import Dataset, ImageEntry
 from etchline.datasets.tracking import Track, untracked
 from etchline.errors import DatasetError
-from etchline.images import read_image, read_mask
-from etchline.segmentation.normalise import DEFAULT, normalise
+from etchline.images import ArraySource, read_image, read_mask
+from etchline.segmentation.normalise import AS_IT_IS, DEFAULT, normalise
+from etchline.segmentation.resampling import stretch
+from etchline.segmentation.scale import PitchRange, choose_scale, estimate_pitch
 from etchline.segmentation.tiling import BoxXyxy, Patch, tile
+from etchline.segmentation.views import FieldLevels
 from etchline.storage import atomic_path
 from etchline.training.augmentation import Grey, prepare_sample
 from etchline.training.recipe import Recipe
@@ -65,14 +68,21 @@ class PreparedImage:
 
 
 def prepare_images(
-    dataset: Dataset, entries: Sequence[ImageEntry], cache_dir: Path, track: Track = untracked
+    dataset: Dataset,
+    entries: Sequence[ImageEntry],
+    cache_dir: Path,
+    trained_pitch: PitchRange | None = None,
+    track: Track = untracked,
 ) -> tuple[PreparedImage, ...]:
     """The images normalised as wholes, once, before anything is cut; kept in `cache_dir`.
+
+    Images and masks whose lines are finer or wider than `trained_pitch` are resampled into it.
 
     Args:
         dataset: where the files lie.
         entries: images of it.
         cache_dir: two bytes for each pixel are written there, named by content; what is there is taken.
+        trained_pitch: see `SamplingSettings.pitch_px`.
         track: shows progress.
 
     Raises:
@@ -80,12 +90,15 @@ def prepare_images(
         ImageError: a file is no image, or is empty.
         OutputError: the cache cannot be written.
     """
-    return tuple(_prepare(dataset, entry, cache_dir) for entry in track(entries, len(entries)))
+    return tuple(_prepare(dataset, entry, cache_dir, trained_pitch) for entry in track(entries, len(entries)))
 
 
-def _prepare(dataset: Dataset, entry: ImageEntry, cache_dir: Path) -> PreparedImage:
+def _prepare(
+    dataset: Dataset, entry: ImageEntry, cache_dir: Path, trained_pitch: PitchRange | None
+) -> PreparedImage:
     dataset.verify(entry)
-    key = hashlib.sha256(f"{entry.sha256.image}\0{entry.sha256.mask}\0{DEFAULT}".encode()).hexdigest()
+    settings = f"{DEFAULT}\0{trained_pitch}"
+    key = hashlib.sha256(f"{entry.sha256.image}\0{entry.sha256.mask}\0{settings}".encode()).hexdigest()
     path = cache_dir / f"{key[:32]}.npy"
     if not path.exists():
         image = read_image(dataset.image_path(entry))
@@ -97,9 +110,20 @@ def _prepare(dataset: Dataset, entry: ImageEntry, cache_dir: Path) -> PreparedIm
             )
         first, last = image.field_rows
         normalised = normalise(image.pixels_hw, image.field_rows)
+        stack = [normalised[first:last], mask_hw[first:last]]
+        if trained_pitch is not None:
+            stack = _scaled(stack, trained_pitch)
         with atomic_path(path) as temporary:
-            np.save(temporary, np.stack([normalised[first:last], mask_hw[first:last]]))
+            np.save(temporary, np.stack(stack))
     return PreparedImage(entry, path)
+
+
+def _scaled(stack: list[Grey], trained_pitch: PitchRange) -> list[Grey]:
+    """A normalised image and its mask, resampled as `segment --scale auto` resamples the image."""
+    source = ArraySource(stack[0])
+    factor = choose_scale(estimate_pitch(source, AS_IT_IS), trained_pitch).factor
+    levels = FieldLevels(source, AS_IT_IS, factor)
+    return [stretch(plane_hw, levels.height, levels.width) for plane_hw in stack]
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -9,7 +9,7 @@ from etchline.backends.interface import ROLES, Backend, Role
 from etchline.errors import DatasetError
 from etchline.evaluation import EsdCounts, EsdSettings, PixelCounts, evaluate_masks
 from etchline.images import ArraySource
-from etchline.segmentation.normalise import Normalisation
+from etchline.segmentation.normalise import AS_IT_IS
 from etchline.segmentation.probability import binarise_probability
 from etchline.segmentation.prompting import PromptSettings, place_prompt
 from etchline.segmentation.spots import erase_spots
@@ -22,8 +22,6 @@ from etchline.training.sampling import PreparedImage, view_rows
 PredictImage = Callable[[Grey], Grey]
 """Probability, uint8 `round(255 p)`, of a normalised image, uint8; both (H, W)."""
 
-# Prepared images are normalised already.
-_AS_IT_IS = Normalisation(low=0.0, high=255.0, saturated_from=None, saturated_share=0.0)
 # All but so many of the pixels alike is "all black" or "all white".
 _DEAD_SHARE = 0.001
 _PROMPT = PromptSettings(points=1)
@@ -66,7 +64,7 @@ def predictor(backend: Backend, role: Role, recipe: Recipe) -> PredictImage:
 
     def predict(image_hw: Grey) -> Grey:
         height, width = image_hw.shape
-        levels = FieldLevels(ArraySource(image_hw), _AS_IT_IS)
+        levels = FieldLevels(ArraySource(image_hw), AS_IT_IS)
         input_px = backend.view_px(role) * (2 if role == "patch" else 1)
         views = view_rows(height, width, role, input_px, recipe)
         map_hw = ViewMap(views, lambda row: _answers(backend, role, levels, row)).rows(0, height)

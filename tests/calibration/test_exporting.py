@@ -137,6 +137,15 @@ def test_progress_is_shown(training, dataset, tmp_path):
     ]
 
 
+def test_the_pitches_that_images_were_resampled_to_are_the_trained_ones(dataset, tmp_path):
+    folder = tmp_path / "out" / "patch"
+    write_run(folder, dataset)
+    recipe = (folder / "recipe.yaml").read_text().replace("pitch_px: null", "pitch_px: [15.0, 25.0]")
+    (folder / "recipe.yaml").write_text(recipe)
+    found = export(ExportRequest(tmp_path / "out", tmp_path / "b", dataset, jobs=1))
+    assert found.bundle.manifest.trained_pitch == PitchRange(15.0, 25.0)
+
+
 @pytest.mark.parametrize("role", ["patch", "full"])
 def test_one_model_alone(dataset, tmp_path, role):
     write_run(tmp_path / "out" / role, dataset)

@@ -14,6 +14,7 @@ from etchline.segmentation.scale import (
     choose_scale,
     estimate_pitch,
 )
+from etchline.synthesis.benchmark import PlannedImage, SynthRequest, draw
 
 
 def comb(pitch, angle_deg=0.0, sigma=5.0, duty=0.5, height=700, width=900):
@@ -68,6 +69,14 @@ def test_a_gradient_does_not_matter():
 def test_no_lines_no_pitch(image):
     found = pitch(image)
     assert found.pitch_px is None or found.certainty < ScaleSettings().least_certainty
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_lines_that_only_their_edges_show(number):
+    """Line and space equally grey: an edge to the next one, half the pitch of 36 px, give or take."""
+    request = SynthRequest(ics=3, images_per_ic=8, seed=11)
+    image = draw(request, PlannedImage(family=2, index=2 * number)).image_hw
+    assert 13 < pitch(image).pitch_px < 23
 
 
 def resized(image, factor):

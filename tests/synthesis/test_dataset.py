@@ -181,3 +181,19 @@ def test_a_missing_layout_file(tmp_path):
     request = SynthRequest(ics=1, images_per_ic=1, size_px=64, layouts=(tmp_path / "none.svg",))
     with pytest.raises(LayoutError, match=r"none.svg: cannot be read"):
         synthesise(request, tmp_path / "d", jobs=1)
+
+
+def test_mixed_chips_teach_only_and_change_nothing_beside(tmp_path):
+    mixed = SynthRequest(ics=2, images_per_ic=3, mixed_per_ic=2, size_px=64, seed=7)
+    plain = SynthRequest(ics=2, images_per_ic=3, size_px=64, seed=7)
+    found = synthesise(mixed, tmp_path / "mixed", jobs=1)
+    beside = synthesise(plain, tmp_path / "plain", jobs=1)
+    assert found.images[:6] == beside.images
+    assert {entry.split for entry in found.images[6:]} == {"train"}
+    assert [entry.ic for entry in found.images[6:]] == [f"mix0{n}" for n in range(1, 8) for _ in range(2)]
+    assert len({entry.sha256.image for entry in found.images}) == 20
+
+
+def test_mixed_chips_have_no_layouts_from_files(tmp_path):
+    with pytest.raises(SettingsError, match="mixed_per_ic=1: mixed chips have layouts of their own"):
+        SynthRequest(mixed_per_ic=1, layouts=(tmp_path / "a.svg",))

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -5,6 +6,7 @@ from etchline.datasets import Dataset
 from etchline.errors import DatasetError
 from etchline.images import read_image, write_image
 from etchline.segmentation.normalise import normalise
+from etchline.segmentation.scale import PitchRange
 from etchline.training.recipe import AugmentationSettings, Recipe, SamplingSettings
 from etchline.training.sampling import SampleSource, cut, prepare_images, view_rows
 from tests.training.bars import make_dataset
@@ -38,6 +40,21 @@ def test_the_cache_is_used_again(bars, tmp_path):
     again = prepare_images(bars, bars.images, tmp_path)
     assert again == first
     assert [image.path.stat().st_mtime_ns for image in again] == stamps
+
+
+def test_images_are_resampled_into_the_pitches_to_learn(bars, images, tmp_path):
+    """Bars 20 px apart; 1.15 inside of the range's nearer end is where they are brought."""
+    finer = prepare_images(bars, bars.images, tmp_path, PitchRange(5.0, 11.5))
+    for prepared, native in zip(finer, images, strict=True):
+        (image, mask), (native_image, native_mask) = prepared.read(), native.read()
+        assert image.shape == mask.shape
+        assert image.shape == pytest.approx(np.array(native_image.shape) / 2, abs=3)
+        small = cv2.resize(np.array(native_mask), image.shape[::-1], interpolation=cv2.INTER_AREA)
+        assert np.abs(mask.astype(int) - small).mean() < 20
+        assert mask.max() == 255
+    # Pitches that are learnt already leave the image as it is, and the two caches do not mix.
+    same = prepare_images(bars, bars.images, tmp_path, PitchRange(16.0, 24.0))
+    assert all(np.array_equal(one.read()[0], two.read()[0]) for one, two in zip(same, images, strict=True))
 
 
 def test_changed_files_are_refused(tmp_path):
