@@ -175,12 +175,14 @@ def _own_cells(
     cells: dict[Role, list[MeasuredCell]] = {}
     with open_image(dataset.image_path(entry)) as source:
         fit = _fit(bundle, NetworkChoice(policy=roles[0]), answers, source)
+        # Policy `confidence` compares the models where there are two.
+        compared = fit.under("guarded" if len(roles) > 1 else roles[0], ArbitrationLimits())
         first = source.field_rows[0]
         for role in roles:
             alone = fit.under(role, ArbitrationLimits())
             errors_hw = find_errors(_mask(alone, source), truth_hw, esd)
             cells[role] = []
-            for (x0, y0, x1, y1), values in alone.own_values(role):
+            for (x0, y0, x1, y1), values in compared.own_values(role):
                 errors = errors_in(errors_hw, (x0, y0 + first, x1, y1 + first))
                 cells[role].append(MeasuredCell(entry.image, entry.ic, values, errors))
     return cells

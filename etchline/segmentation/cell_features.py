@@ -28,6 +28,7 @@ _UNDECIDED = (pixel_confidence(np.arange(256, dtype=np.uint8)) < LOW_MARGIN).ast
 _NEIGHBOURS = np.ones((3, 3), np.uint8)
 _EDGE_REACH = cv2.getStructuringElement(cv2.MORPH_RECT, (5, 5))
 
+MODEL_FEATURES = ("other_merging", "other_breaking", "other_vanishing", "other_appearing", "low_score")
 FEATURE_NAMES = (
     "merging_near",
     "merging_far",
@@ -41,7 +42,12 @@ FEATURE_NAMES = (
     "speckles",
     "low_margin",
     "noise",
+    *MODEL_FEATURES,
 )
+ALONE = (0.0,) * len(MODEL_FEATURES)
+"""`MODEL_FEATURES` of a result that has no other beside it."""
+# Levels that reach the outermost two thresholds where both results agree, where one says line, the other.
+_ONLY_OWN, _ONLY_OTHER = LINE + NEAR, LINE - NEAR
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class CellFeatures:
 
     Attributes:
         values: one number >= 0 for each of `FEATURE_NAMES`: counts as log(1 + n), `low_margin` as the square
-            root of a share, `noise` as a share of the grey range.
+            root of a share, `noise` as a share of the grey range, `low_score` as 1 minus the predicted IoU.
         speckles: components of at most 16 px (line or hole) in the window.
     """
 
@@ -58,12 +64,38 @@ class CellFeatures:
     speckles: int
 
 
-def measure_cell(probability_hw: npt.NDArray[np.uint8], normalised_hw: npt.NDArray[np.uint8]) -> CellFeatures:
+def compare_lines(
+    own_hw: npt.NDArray[np.uint8], other_hw: npt.NDArray[np.uint8], score: float
+) -> tuple[float, ...]:
+    """`MODEL_FEATURES` of a result: what another's pixels change where they are added, or must be there too.
+
+    Two networks that see different views err in different places: a line that one breaks and the other does
+    not is near an open, whatever either's probabilities say.
+
+    Args:
+        own_hw: uint8 `round(255 p)`, (H, W), at least one pixel.
+        other_hw: the other model's, same shape.
+        score: the model's own estimate of its mask's IoU.
+    """
+    own, other = own_hw >= LINE, other_hw >= LINE
+    levels = np.where(own, np.where(other, 255, _ONLY_OWN), np.where(other, _ONLY_OTHER, 0)).astype(np.uint8)
+    changes, _, _ = measure_topology(levels, _STEPS, _LINES, MIN_AREA_PX, SPECKLE_PX)
+    (merging, appearing), _, _, _, (breaking, vanishing) = changes.tolist()
+    counts = (merging, breaking, vanishing, appearing)
+    return (*(math.log1p(count) for count in counts), 1.0 - min(max(score, 0.0), 1.0))
+
+
+def measure_cell(
+    probability_hw: npt.NDArray[np.uint8],
+    normalised_hw: npt.NDArray[np.uint8],
+    of_models: tuple[float, ...] = ALONE,
+) -> CellFeatures:
     """The features of a cell and a little context around it.
 
     Args:
         probability_hw: uint8 `round(255 p)`, (H, W), at least one pixel.
         normalised_hw: the same window of the normalised image, uint8.
+        of_models: its `MODEL_FEATURES`, see `compare_lines`.
     """
     probability_hw = np.ascontiguousarray(probability_hw)
     changes, speckles, areas = measure_topology(probability_hw, _STEPS, _LINES, MIN_AREA_PX, SPECKLE_PX)
@@ -78,6 +110,7 @@ def measure_cell(probability_hw: npt.NDArray[np.uint8], normalised_hw: npt.NDArr
         math.log1p(speckles),
         _low_margin(probability_hw, mask_hw),
         _noise(normalised_hw),
+        *of_models,
     )
     return CellFeatures(values=values, speckles=speckles)
 

@@ -22,7 +22,7 @@ from etchline.segmentation.arbitration import (
     compare,
     decide,
 )
-from etchline.segmentation.cell_features import measure_cell
+from etchline.segmentation.cell_features import ALONE, compare_lines, measure_cell
 from etchline.segmentation.classical import ClassicalRows
 from etchline.segmentation.confidence import CellCalibration
 from etchline.segmentation.normalise import Normalisation, fit_normalisation
@@ -151,7 +151,8 @@ class NetworkFit:
         self._maps = {role: self._views.map(role) for role in settings.roles}
         self._verdicts: dict[int, list[Verdict]] = {}
         self._comparisons: dict[int, list[Comparison]] = {}
-        self._values: dict[tuple[Role, int], list[tuple[float, ...]]] = {}
+        self._values: dict[tuple[Role, int, int], list[tuple[float, ...]]] = {}
+        self._of_models: dict[tuple[Role, int, int], list[tuple[float, ...]]] = {}
         self._classical = ClassicalRows(source)
         self._keeps_answers = False
         self._kept_rows: dict[tuple[CellSource, int, int], Uint8Array] = {}
@@ -186,7 +187,7 @@ class NetworkFit:
         return tuple(verdict.source for row in self._patches for verdict in self._row_verdicts(row[0].row))
 
     def own_values(self, role: Role) -> list[tuple[BoxXyxy, tuple[float, ...]]]:
-        """Cell and features of one model's own result for each patch, as policy `confidence` sees them.
+        """Cell and features of one model's own result for each patch; policy `confidence` sees them so.
 
         Cells are in pixels of the image's field.
         """
@@ -219,6 +220,13 @@ class NetworkFit:
         if self.choice.is_known:
             return verdict
         return Verdict(verdict.source, (*verdict.reasons, "unknown_scale"))
+
+    def of_models(self, patch: Patch) -> tuple[float, ...]:
+        """See `cell_features.MODEL_FEATURES`; the classical result's are not known."""
+        source = self._row_verdicts(patch.row)[patch.column].source
+        if source == "classical":
+            return ALONE
+        return self._models_row(source, self._patches[patch.row])[patch.column]
 
     def rows(self, top: int, bottom: int) -> Uint8Array:
         """The probabilities of image rows [top, bottom), which lie in the field."""
@@ -290,13 +298,35 @@ class NetworkFit:
 
     def _own_values(self, role: Role, patches: list[Patch]) -> list[tuple[float, ...]]:
         """The features of one model's results for one row of patches."""
-        key = (role, patches[0].row)
+        key = (role, patches[0].row, len(self._settings.roles))
         if key not in self._values:
+            own = zip(self._own_maps(role, patches), self._models_row(role, patches), strict=True)
             self._values[key] = [
-                measure_cell(own_hw, self._levels.read(patch.box_xyxy)).values
-                for patch, own_hw in zip(patches, self._own_maps(role, patches), strict=True)
+                measure_cell(own_hw, self._levels.read(patch.box_xyxy), of_models).values
+                for patch, (own_hw, of_models) in zip(patches, own, strict=True)
             ]
         return self._values[key]
+
+    def _models_row(self, role: Role, patches: list[Patch]) -> list[tuple[float, ...]]:
+        """How one model's results for one row of patches compare with the other's, and their scores."""
+        key = (role, patches[0].row, len(self._settings.roles))
+        if key not in self._of_models:
+            other: Role = "full" if role == "patch" else "patch"
+            own_maps = self._own_maps(role, patches)
+            other_maps = self._own_maps(other, patches) if other in self._settings.roles else own_maps
+            scores = self._own_scores(role, patches)
+            self._of_models[key] = [
+                compare_lines(own_hw, other_hw, score)
+                for own_hw, other_hw, score in zip(own_maps, other_maps, scores, strict=True)
+            ]
+        return self._of_models[key]
+
+    def _own_scores(self, role: Role, patches: list[Patch]) -> list[float]:
+        """One model's scores for a row of patches: of the full model's views the lowest that a patch sees."""
+        views = self._maps[role]
+        if role == "patch":
+            return [answer.score for answer in views.answers(patches[0].row)]
+        return [min(answer.score for answer in views.touching(patch.box_xyxy)) for patch in patches]
 
     def _own_maps(self, role: Role, patches: list[Patch]) -> list[Uint8Array]:
         """One model's results for one row of patches."""

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from etchline.errors import SettingsError
 from etchline.images.source import GreyArray, RowSink, WindowSource, bands
 from etchline.segmentation.arbitration import Verdict
-from etchline.segmentation.cell_features import CellFeatures, measure_cell
+from etchline.segmentation.cell_features import ALONE, CellFeatures, measure_cell
 from etchline.segmentation.components import BandComponents
 from etchline.segmentation.confidence import CellCalibration
 from etchline.segmentation.normalise import BAND_ROWS, Normalisation, fit_normalisation
@@ -47,6 +47,10 @@ class JudgedFit(Fit, Protocol):
 
     def verdict(self, patch: Patch) -> Verdict:
         """What was taken for one of these patches, and why it is flagged."""
+        ...
+
+    def of_models(self, patch: Patch) -> tuple[float, ...]:
+        """`cell_features.MODEL_FEATURES` of what was taken for one of these patches."""
         ...
 
 
@@ -270,7 +274,8 @@ class _Drive(Generic[FitT]):
         x0, y0, x1, y1 = patch.cell_xyxy
         first, context = self._source.field_rows[0], self._settings.context_px
         columns = slice(max(x0 - context, 0), min(x1 + context, self._source.width))
-        features = measure_cell(band.probability_hw[:, columns], band.normalised_hw[:, columns])
+        of_models = self._judged.of_models(patch) if self._judged else ALONE
+        features = measure_cell(band.probability_hw[:, columns], band.normalised_hw[:, columns], of_models)
         confidence = self._calibration.confidence(features.values)
         own = (slice(first + y0 - band.top, first + y1 - band.top), slice(x0, x1))
         verdict = self._judged.verdict(patch) if self._judged else CLASSICAL

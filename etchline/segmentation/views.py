@@ -153,6 +153,13 @@ class ViewMap:
             self._answers[row] = self._segment(self._views[row])
         return self._answers[row]
 
+    def touching(self, box_xyxy: BoxXyxy) -> list[Answer]:
+        """The answers for the views that share a pixel with the box."""
+        x0, y0, x1, y1 = box_xyxy
+        rows = [row for row, (first, last) in enumerate(self._spans) if first < y1 and y0 < last]
+        answers = [answer for row in rows for answer in self.answers(row)]
+        return [answer for answer in answers if answer.box_xyxy[0] < x1 and x0 < answer.box_xyxy[2]]
+
     def rows(self, top: int, bottom: int, taken: Callable[[Patch], bool] | None = None) -> Uint8Array:
         """The blended map of field rows [top, bottom), at least one, over the whole width.
 

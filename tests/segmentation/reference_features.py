@@ -12,7 +12,7 @@ LINE, NEAR, FAR = 128, 24, 64
 
 
 def measure(probability, normalised):
-    """The twelve values and the number of speckles."""
+    """The seventeen values, those of models 0, and the number of speckles."""
     lines = components(probability >= LINE)
     counts = {"merging": [], "breaking": [], "vanishing": [], "appearing": []}
     for margin in (NEAR, FAR):
@@ -24,7 +24,8 @@ def measure(probability, normalised):
     speckles = count_speckles(lines) + count_speckles(holes)
     logs = [math.log1p(count) for pair in counts.values() for count in pair]
     short = math.log1p(short_lines(lines))
-    values = (*logs, short, math.log1p(speckles), low_margin(probability), noise(normalised))
+    alone = (0.0,) * 5
+    values = (*logs, short, math.log1p(speckles), low_margin(probability), noise(normalised), *alone)
     return values, speckles
 
 

@@ -1,11 +1,18 @@
 import json
+import math
 
 import cv2
 import numpy as np
 import pytest
 
 from etchline.errors import SettingsError
-from etchline.segmentation.cell_features import FEATURE_NAMES, measure_cell
+from etchline.segmentation.cell_features import (
+    ALONE,
+    FEATURE_NAMES,
+    MODEL_FEATURES,
+    compare_lines,
+    measure_cell,
+)
 from etchline.segmentation.confidence import (
     default_calibration,
     fit_calibration,
@@ -128,6 +135,29 @@ def test_one_pass_finds_what_a_pass_for_each_threshold_finds(seed):
     assert (found.values, found.speckles) == reference_features.measure(probability, normalised)
 
 
+def test_how_another_result_differs():
+    """Three lines; the other result breaks the first, has none of the third, joins the others, adds one."""
+    own, other = np.zeros((2, 100, 100), np.uint8)
+    for top in (10, 30, 50):
+        own[top : top + 8, 5:95] = 255
+    other[10:18, 5:45] = other[10:18, 55:95] = 255
+    other[30:38, 5:95] = 200
+    other[10:38, 20:24] = 130
+    other[70:78, 5:95] = 255
+    names = dict(zip(MODEL_FEATURES, compare_lines(own, other, 0.75), strict=True))
+    expected = {"merging": 1, "breaking": 1, "vanishing": 1, "appearing": 1}
+    assert names == {f"other_{name}": math.log1p(n) for name, n in expected.items()} | {"low_score": 0.25}
+    assert compare_lines(own, own, 1.25) == ALONE
+    assert compare_lines(own, own, -0.25)[-1] == 1.0
+    swapped = dict(zip(MODEL_FEATURES, compare_lines(other, own, 1.0), strict=True))
+    assert {name: swapped[name] for name in MODEL_FEATURES[:4]} == {
+        "other_merging": math.log1p(1),  # the first line's pieces
+        "other_breaking": math.log1p(1),  # at the bridge
+        "other_vanishing": math.log1p(1),
+        "other_appearing": math.log1p(1),
+    }
+
+
 def test_windows_of_a_larger_map_are_measured_alike():
     comb = np.full((300, 400), 90, np.float32)
     for top in range(8, 300, 24):
@@ -156,7 +186,7 @@ def test_more_fragile_places_never_mean_more_confidence():
     assert calibration.confidence((1e9,) * len(FEATURE_NAMES)) < 1e-6
 
 
-def drawn_cells(cells=4000, seed=0):
+def drawn_cells(cells=12000, seed=0):
     rng = np.random.default_rng(seed)
     values = rng.exponential(0.5, (cells, len(FEATURE_NAMES)))
     odds = -3.0 + 2.0 * values[:, 0] + 1.0 * values[:, 9]
@@ -184,7 +214,7 @@ def test_cells_of_one_kind_teach_nothing(cells, wrong):
     [
         ({"flag_below": 1.5}, r"c\.json: not a cell calibration \(flag_below: .*less than or equal to 1"),
         ({"coefficients": [-1.0] * len(FEATURE_NAMES)}, r"coefficients\.0: .*greater than or equal to 0"),
-        ({"coefficients": [1.0]}, r"1 coefficients for 12 features"),
+        ({"coefficients": [1.0]}, r"1 coefficients for 17 features"),
         ({"feature_names": ["other"]}, r"feature_names must be \['merging_near', .*\], got \['other'\]"),
         ({"surplus": 1}, r"surplus: Extra inputs"),
         ({"schema": 2}, r"schema: .*less than or equal to 1"),

@@ -312,3 +312,17 @@ def test_a_models_own_features():
     for role in ("patch", "full"):
         assert [box for box, _ in fit.own_values(role)] == cells
     assert len(fit.sources()) == len(cells)
+
+
+def test_features_tell_how_the_models_differ():
+    """Alone a model can only say what it thinks of its own mask."""
+    image, _ = comb(100, 130)
+    backend = GreyBackend(spoil=only("full", lambda role, view, probability: 0 * probability))
+    both = NetworkSegmenter(backend, NetworkSettings(policy="guarded")).fit(ArraySource(image))
+    alone = both.under("patch", ArbitrationLimits())
+    of_both, of_one = ([values[-5:] for _, values in fit.own_values("patch")] for fit in (both, alone))
+    assert all(values[2] > 0 for values in of_both)  # lines that the full model does not see
+    assert all(values[:4] == (0.0,) * 4 for values in of_one)
+    assert [values[4] for values in of_both] == [values[4] for values in of_one]
+    patches = [patch for row in both.cells() for patch in row]
+    assert [both.of_models(patch) for patch in patches] == of_both
