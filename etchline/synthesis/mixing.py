@@ -46,18 +46,32 @@ _NOISE_DECADES = (-1.0, 0.1)
 # A line that differs from its surroundings in nothing cannot be learnt.
 _LEAST_CONTRAST = 14.0
 _LEAST_EDGE = 40.0
+# Where edges are bright, levels tell little, and may tell either way: metal darker than what is around it.
+_BRIGHT_EDGED_SHARE = 0.3
+_BRIGHT_EDGED_CONTRAST = (-12.0, 20.0)
+_BRIGHT_EDGED = max(_SEEN, key=lambda family: family.look.edge_gain).look
+# Where metal was removed, an outline must be left to be seen.
+_DELAYERED_SHARE = 0.2
+_DELAYERED_AREA = (0.05, 0.2)
+_LEAST_OUTLINE = 20.0
 
 
 def mixed_look(rng: np.random.Generator) -> Appearance:
     """A look put together from the seven seen families': each effect from a random one, its strength varied.
 
     The levels of metal and background move by some counts each, strengths and lengths by about 30 %, noise
-    goes down to a tenth.
+    goes down to a tenth. Bright edges and removed metal, the hardest effects, are more frequent than one in
+    seven.
     """
     values: dict[str, Any] = {}
     for names in _TOGETHER:
         look = _SEEN[rng.integers(len(_SEEN))].look
         values |= {name: getattr(look, name) for name in names}
+    is_bright_edged = rng.random() < _BRIGHT_EDGED_SHARE
+    if is_bright_edged:
+        values |= {name: getattr(_BRIGHT_EDGED, name) for name in _TOGETHER[1]}
+    if rng.random() < _DELAYERED_SHARE:
+        values["delayered_share"] = float(rng.uniform(*_DELAYERED_AREA))
     for name in _VARIED:
         values[name] *= float(np.exp(_SPREAD * rng.standard_normal()))
     for name in ("background_level", "metal_level"):
@@ -66,6 +80,13 @@ def mixed_look(rng: np.random.Generator) -> Appearance:
     values["shot_gain"] *= noise
     values["readout_noise"] *= noise
     values["via_shade_gain"] = min(values["via_shade_gain"], 0.9)
+    if is_bright_edged:
+        values["edge_gain"] = max(values["edge_gain"], _LEAST_EDGE)
+        values["metal_level"] = max(
+            8.0, values["background_level"] + float(rng.uniform(*_BRIGHT_EDGED_CONTRAST))
+        )
+    if values["delayered_share"]:
+        values["edge_gain"] = max(values["edge_gain"], _LEAST_OUTLINE)
     contrast = values["metal_level"] - values["background_level"]
     if contrast < _LEAST_CONTRAST and values["edge_gain"] < _LEAST_EDGE:
         values["metal_level"] = values["background_level"] + _LEAST_CONTRAST
