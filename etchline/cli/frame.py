@@ -39,7 +39,8 @@ def stdout() -> Console:
 def exit_codes(debug: bool) -> Iterator[None]:
     """Turns errors inside the block into one clear line on stderr and the exit code of the contract.
 
-    2 bad input, 3 anything else, 130 interrupted; 1, a failed gate, is no error. With `debug` the traceback comes first.
+    2 bad input, 3 anything else, 130 interrupted (1, a failed gate, is no error). With `debug` the traceback
+    comes first.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""`etchline gate`: may a model be deployed, by its evaluation and by that of the model in service?"""
+"""`etchline gate`: whether a model may be deployed, by its evaluation and that of the model in service."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,12 +33,12 @@ def gate(
         Path | None,
         typer.Option(
             metavar="REPORT.json",
-            help="The same for the model in service, on the same images; without it this is a first deployment.",
+            help="The same for the model in service, on the same images; without it: a first deployment.",
         ),
     ] = None,
     recipe: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.yaml", help="Recipe whose section `gate` has the limits; default: docs."),
+        typer.Option(metavar="FILE.yaml", help="Recipe whose section `gate` has the limits (docs/gate.md)."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for verdict.json and verdict.html.")] = None,
     json_output: JsonOption = False,

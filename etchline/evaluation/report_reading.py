@@ -146,9 +146,15 @@ def parse_report(data: bytes, name: str) -> ReportFile:
             a number, names an image twice, or its total is not that of its images.
     """
     if len(data) > MAX_REPORT_BYTES:
-        raise ReportError(f"{name}: larger than {MAX_REPORT_BYTES // 2**20} MiB; this is no report, {REMEDY}")
+        raise ReportError(
+            f"{name}: larger than {MAX_REPORT_BYTES // 2**20} MiB, which no report may be; if it is one, evaluate "
+            "fewer images at once"
+        )
     try:
-        content = _Report.model_validate(json.loads(data, parse_constant=_refuse))
+        value = json.loads(data, parse_constant=_refuse)
+        if not isinstance(value, dict):
+            raise ReportError(f"{name}: a JSON {type(value).__name__} is no report; {REMEDY}")
+        content = _Report.model_validate(value)
     except ValidationError as error:
         raise ReportError(f"{name}: {_first(error)}; this is no report, {REMEDY}") from error
     except (ValueError, RecursionError) as error:

@@ -100,7 +100,10 @@ def _paired_scores(challenger: ReportFile, champion: ReportFile) -> list[ImageSc
     own = {score.image: score for score in challenger.report.scores}
     differing = [
         f"{len(keys)} only in the {role}'s ({_named(keys)})"
-        for role, keys in (("champion", theirs.keys() - own.keys()), ("challenger", own.keys() - theirs.keys()))
+        for role, keys in (
+            ("champion", theirs.keys() - own.keys()),
+            ("challenger", own.keys() - theirs.keys()),
+        )
         if keys
     ]
     if differing:

@@ -1,4 +1,4 @@
-"""The gate: may the challenger be deployed?"""
+"""The gate: whether the challenger may be deployed."""
 
 from collections.abc import Sequence
 
@@ -55,7 +55,7 @@ def _complete(report: Report) -> Check:
             f"{len(report.missing)} images have no prediction and {len(report.failures)} could not be scored "
             f"({named}); all must be judged"
         )
-    return _counted("complete", "images left out", len(left_out), 0, not left_out, reason)
+    return _counted("complete", "no image left out", len(left_out), 0, not left_out, reason)
 
 
 def _enough_images(report: Report, limits: GateLimits) -> Check:
@@ -90,12 +90,14 @@ def _upper_end(name: str, title: str, scores: Sequence[ImageScore], limit: float
     counts = [score.counts for score in scores]
     end = upper_end(counts)
     if end is None:
-        return Check(name, title, "failed", None, limit, f"{title}: there are no true lines to judge by", "rate")
+        return Check(
+            name, title, "failed", None, limit, f"{title}: there are no true lines to judge by", "rate"
+        )
     total = pool(scores).counts
     outcome: Outcome = "passed" if end.value <= limit else "failed"
     reason = (
-        f"{total.errors:,} errors in {total.lines:,} lines ({percent(total.rate)}); the 95 % interval ends at "
-        f"{percent(end.value)} (over images {percent(end.over_images)}, by the number of errors "
+        f"{total.errors:,} errors in {total.lines:,} lines ({percent(total.rate)}); the 95 % interval ends "
+        f"at {percent(end.value)} (over images {percent(end.over_images)}, by the number of errors "
         f"{percent(end.of_counts)}), {percent(limit)} is allowed"
     )
     return Check(name, title, outcome, end.value, limit, reason, "rate")
@@ -118,8 +120,8 @@ def _worst_ic(report: Report, limits: GateLimits) -> Check:
     counts = pools[worst].counts
     assert counts.rate is not None
     reason = (
-        f"{worst} has {counts.errors:,} errors in {counts.lines:,} lines ({percent(counts.rate)}), the most of "
-        f"{len(pools)} ICs; {percent(limit)} is allowed"
+        f"{worst} has {counts.errors:,} errors in {counts.lines:,} lines ({percent(counts.rate)}), the most "
+        f"of {len(pools)} ICs; {percent(limit)} is allowed"
     )
     outcome: Outcome = "passed" if counts.rate <= limit else "failed"
     return Check(name, title, outcome, counts.rate, limit, reason, "rate")

@@ -1,4 +1,4 @@
-"""Is the challenger worse than the champion?
+"""Whether the challenger is worse than the champion.
 
 Images are drawn for both together (`evaluation/paired.py`), so what makes an image hard for both cancels.
 """
@@ -10,14 +10,14 @@ from etchline.evaluation.paired import PairedRates
 from etchline.evaluation.words import percent, points, points_interval
 
 _TITLES = {
-    "regression": "worse than the champion",
+    "regression": "not worse than the champion",
     "regression_tolerance": "shown to be as good as the champion",
-    "ic_regression_tolerance": "an IC worse than with the champion",
+    "ic_regression_tolerance": "no IC much worse than with the champion",
 }
 
 
 def regression_checks(comparison: Comparison | None, limits: GateLimits) -> tuple[Check, ...]:
-    """Three questions: is it worse, may it still be much worse, and is it much worse on one IC?
+    """Whether it is worse, whether it may still be much worse, and whether it is much worse on one IC.
 
     The first fails a challenger that is shown to be worse, by however little. The second fails one of which
     too few images cannot tell: it is why having few images passes nothing.
@@ -51,17 +51,16 @@ def _significant(rates: PairedRates) -> Check:
     low, _ = rates.difference_ci95
     worse = low > 0
     reason = (
-        f"{_rates(rates)}: {points(rates.difference)}, 95 % interval {points_interval(rates.difference_ci95)}; "
-        + ("all of it is above 0, so this is no chance" if worse else "it is not all above 0")
+        f"{_rates(rates)}: {points(rates.difference)}, "
+        f"95 % interval {points_interval(rates.difference_ci95)}; "
+        + ("all of it is above 0: it is worse" if worse else "not shown to be worse")
     )
     return _check("regression", not worse, low, 0.0, reason)
 
 
 def _undecided(rates: PairedRates, limits: GateLimits) -> Check:
     high, limit = rates.difference_ci95[1], limits.regression_tolerance
-    reason = (
-        f"the challenger's rate is at most the champion's {points(high)} (95 %); {points(limit)} is tolerated"
-    )
+    reason = f"the interval's upper end is {points(high)}; up to {points(limit)} are tolerated"
     if high > limit and rates.difference_ci95[0] <= 0:
         reason += ": too few images or lines to show that it is as good"
     return _check("regression_tolerance", high <= limit, high, limit, reason)
@@ -79,13 +78,15 @@ def _by_ic(comparison: Comparison, limits: GateLimits) -> Check:
     worst = max(shown, key=lambda ic: shown[ic].difference)
     rates = shown[worst]
     reason = (
-        f"{worst} changed most for the worse: {_rates(rates)}, {points(rates.difference)}; "
-        f"{points(limit)} is tolerated"
+        f"{worst} lost most, or gained least: {_rates(rates)}, {points(rates.difference)}; "
+        f"up to {points(limit)} are tolerated"
     )
     if failing and len(failing) > 1:
         reason += f"; also above it: {', '.join(sorted(failing.keys() - {worst}))}"
     if excused:
-        reason += f"; above it, but on enough images to say that it may be chance: {', '.join(sorted(excused))}"
+        reason += (
+            f"; above it, but on enough images to say that it may be chance: {', '.join(sorted(excused))}"
+        )
     return _check(name, not failing, rates.difference, limit, reason)
 
 

@@ -101,7 +101,9 @@ class GateVerdict:
             "champion": None if self.champion is None else _report_json(self.champion),
             "difference": None if compared is None else _difference_json(compared.total),
             "per_ic": self._per_ic_json(),
-            "worsened_images": [] if compared is None else [_change_json(each) for each in compared.worsened()],
+            "worsened_images": []
+            if compared is None
+            else [_change_json(each) for each in compared.worsened()],
         }
 
     def _per_ic_json(self) -> Json:
