@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from etchline.errors import ReportError
 from etchline.evaluation.esd import EsdCounts, EsdError, EsdResult, EsdSettings
 from etchline.evaluation.pixels import PixelCounts
-from etchline.evaluation.pooling import ImageScore, pool
+from etchline.evaluation.pooling import ImageScore
 from etchline.evaluation.report import LISTED_ERRORS, SCHEMA, Failure, Report
 
 MAX_REPORT_BYTES = 32 * 2**20  # an image with 100 listed errors takes 30 kB; parsed, 25 times as much
@@ -147,8 +147,8 @@ def parse_report(data: bytes, name: str) -> ReportFile:
     """
     if len(data) > MAX_REPORT_BYTES:
         raise ReportError(
-            f"{name}: larger than {MAX_REPORT_BYTES // 2**20} MiB, which no report may be; if it is one, evaluate "
-            "fewer images at once"
+            f"{name}: larger than {MAX_REPORT_BYTES // 2**20} MiB, which no report may be; if it is one, "
+            "evaluate fewer images at once"
         )
     try:
         value = json.loads(data, parse_constant=_refuse)
@@ -180,7 +180,7 @@ def _check_total(report: Report, total: _Total, name: str) -> None:
         seen.add(image)
     if total.images != len(images):
         raise ReportError(f"{name}: total.images is {total.images}, but it lists {len(images)}; {REMEDY}")
-    told, summed = total.counts(), pool(report.scores).counts
+    told, summed = total.counts(), sum((score.counts for score in report.scores), EsdCounts())
     for field in EsdCounts.__dataclass_fields__:
         if getattr(told, field) != getattr(summed, field):
             raise ReportError(

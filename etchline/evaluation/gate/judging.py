@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from etchline.evaluation.gate.comparison import Comparison, compare_reports
+from etchline.evaluation.esd import EsdCounts
+from etchline.evaluation.gate.comparison import compare_reports
 from etchline.evaluation.gate.limits import GateLimits
 from etchline.evaluation.gate.regression import regression_checks
 from etchline.evaluation.gate.upper_end import upper_end
 from etchline.evaluation.gate.verdict import Check, GateVerdict, Outcome
-from etchline.evaluation.pooling import ImageScore, pool, pool_by_ic, worst_group
+from etchline.evaluation.pooling import ImageScore, pool_by_ic, worst_group
 from etchline.evaluation.report import Report
 from etchline.evaluation.report_reading import ReportFile
 from etchline.evaluation.words import percent
@@ -29,9 +30,7 @@ def judge(
         PairingError: the two reports are not of the same images, truths or settings; names what differs.
     """
     limits = limits or GateLimits()
-    comparison: Comparison | None = None
-    if champion is not None:
-        comparison = compare_reports(challenger, champion)
+    comparison = None if champion is None else compare_reports(challenger, champion)
     report = challenger.report
     checks = (
         _complete(report),
@@ -71,7 +70,7 @@ def _enough_images(report: Report, limits: GateLimits) -> Check:
 
 
 def _enough_lines(report: Report, limits: GateLimits) -> Check:
-    lines = pool(report.scores).counts.lines
+    lines = sum(score.counts.lines for score in report.scores)
     return _counted(
         "lines_min",
         "true lines",
@@ -93,7 +92,7 @@ def _upper_end(name: str, title: str, scores: Sequence[ImageScore], limit: float
         return Check(
             name, title, "failed", None, limit, f"{title}: there are no true lines to judge by", "rate"
         )
-    total = pool(scores).counts
+    total = sum(counts, EsdCounts())
     outcome: Outcome = "passed" if end.value <= limit else "failed"
     reason = (
         f"{total.errors:,} errors in {total.lines:,} lines ({percent(total.rate)}); the 95 % interval ends "

@@ -48,14 +48,19 @@ def regression_checks(comparison: Comparison | None, limits: GateLimits) -> tupl
 
 
 def _significant(rates: PairedRates) -> Check:
-    low, _ = rates.difference_ci95
-    worse = low > 0
+    low, high = rates.difference_ci95
     reason = (
         f"{_rates(rates)}: {points(rates.difference)}, "
         f"95 % interval {points_interval(rates.difference_ci95)}; "
-        + ("all of it is above 0: it is worse" if worse else "not shown to be worse")
+        + (
+            "all of it is above 0: it is worse"
+            if low > 0
+            else "all of it is below 0: it is better"
+            if high < 0
+            else "not shown to be worse"
+        )
     )
-    return _check("regression", not worse, low, 0.0, reason)
+    return _check("regression", low <= 0, low, 0.0, reason)
 
 
 def _undecided(rates: PairedRates, limits: GateLimits) -> Check:

@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from importlib import resources
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -155,6 +157,7 @@ class TestAgainstTheChampion:
         assert (up.passed, down.passed) == (True, False)
         assert check(up, "regression").measured == check(up, "regression_tolerance").measured == -0.02
         assert check(down, "regression").measured == 0.02
+        assert check(up, "regression").reason.endswith("all of it is below 0: it is better")
         assert up.to_json()["difference"] == {"rate": -0.02, "rate_ci95": [-0.02, -0.02]}
         assert down.to_json()["difference"] == {"rate": 0.02, "rate_ci95": [0.02, 0.02]}
         assert down.reasons == (
@@ -324,3 +327,11 @@ def _with_pixels(score, **pixels):
 def test_limits_that_make_no_sense_are_refused(limits):
     with pytest.raises(ValidationError, match=next(iter(limits))):
         GateLimits(**limits)
+
+
+def test_the_documents_defaults_are_those_of_the_code():
+    document = (Path(__file__).parents[3] / "docs" / "gate.md").read_text()
+    told = dict(re.findall(r"^\| `(\w+)` \| .* \| ([\d.,]+|none) \|$", document, re.M))
+    assert list(told) == [each.name for each in judge(file([])).checks]
+    limits = {name: float(value.replace(",", "")) for name, value in told.items() if value != "none"}
+    assert limits == GateLimits().model_dump()
