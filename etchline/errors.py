@@ -7,7 +7,8 @@
     │   ├── DatasetError      a dataset folder, its manifest or its files
     │   ├── WeightsError      weights or a checkpoint that cannot be used
     │   ├── BundleError       a bundle folder, its manifest or one of its files
-    │   ├── PairingError      predictions and truths that do not belong together
+    │   ├── PairingError      predictions and truths, or two reports, that do not belong together
+    │   ├── ReportError       a report of an evaluation that cannot be used
     │   └── SettingsError     an option or a settings file out of its range
     ├── OutputError           a result that cannot be written: exit code 3
     ├── TrainingError         training that cannot go on: exit code 3
@@ -50,7 +51,11 @@ class BundleError(InputError):
 
 
 class PairingError(InputError):
-    """Predictions and truths do not belong together."""
+    """Predictions and truths, or two reports, do not belong together."""
+
+
+class ReportError(InputError):
+    """A report of an evaluation cannot be read, or is not what `etchline evaluate --json` writes."""
 
 
 class SettingsError(InputError):

@@ -14,6 +14,7 @@ from etchline.errors import EtchlineError, MissingPackageError
 
 INTERRUPTED = 130
 FAILED = 3
+FAILED_GATE = 1
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one machine-readable result on stdout.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -38,7 +39,8 @@ def stdout() -> Console:
 def exit_codes(debug: bool) -> Iterator[None]:
     """Turns errors inside the block into one clear line on stderr and the exit code of the contract.
 
-    2 bad input, 3 anything else, 130 interrupted. With `debug` the traceback comes first.
+    2 bad input, 3 anything else, 130 interrupted (1, a failed gate, is no error). With `debug` the traceback
+    comes first.
     """
     try:
         yield

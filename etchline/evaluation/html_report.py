@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import jinja2
 from markupsafe import Markup
 
 from etchline.evaluation.charts import BAR_PX, GREYS, KINDS, RateBar, bar_chart
@@ -21,6 +20,7 @@ from etchline.evaluation.pooling import (
 from etchline.evaluation.reliability import bin_sums, calibration_error
 from etchline.evaluation.reliability_charts import reliability_svg, risk_coverage_svg
 from etchline.evaluation.report import Report
+from etchline.evaluation.templates import load_template
 
 TEMPLATE = "report.html.j2"
 UNSEEN = "unseen"
@@ -165,40 +165,7 @@ def render_html(page: Page) -> str:
 
     All text is escaped. Charts are inline SVG, pictures PNG inside `data:` URIs.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("etchline.evaluation", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "interval": interval, "count": count, "share": share}
-    return environment.get_template(TEMPLATE).render(page=page, **_context(page))
-
-
-def percent(rate: float | None) -> str:
-    """A rate in per cent with two decimals; words where there is none."""
-    return "no lines" if rate is None else f"{100 * rate:.2f} %"
-
-
-def share(value: float | None) -> str:
-    """A share in whole per cent; a dash where there is none."""
-    return "–" if value is None else f"{100 * value:.0f} %"
-
-
-def interval(pooled: Pool) -> str:
-    """The 95 % interval of a pool's rate, in words where there is none."""
-    if pooled.rate_ci95 is None:
-        return "no lines, no interval"
-    if pooled.images == 1:
-        return "one image, no interval"
-    low, high = pooled.rate_ci95
-    return f"{100 * low:.2f} to {100 * high:.2f} %"
-
-
-def count(value: int) -> str:
-    """A whole number with thousands set apart."""
-    return f"{value:,}"
+    return load_template(TEMPLATE).render(page=page, **_context(page))
 
 
 def _context(page: Page) -> dict[str, object]:

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from etchline.errors import SettingsError
+from etchline.evaluation.gate.limits import GateLimits
 from etchline.segmentation.scale import PitchRange
 
 MAX_RECIPE_BYTES = 2**20
@@ -226,7 +227,10 @@ class ComputeSettings(_Settings):
 
 
 class Recipe(_Settings):
-    """Everything that defines a training run but the data and the first weights."""
+    """Everything that defines a training run but the data and the first weights.
+
+    `gate` changes nothing that is learnt: it says how good the result must be to be deployed.
+    """
 
     seed: int = Field(default=0, ge=0, lt=2**63)
     network: NetworkSettings = NetworkSettings()
@@ -236,6 +240,7 @@ class Recipe(_Settings):
     optimiser: OptimiserSettings = OptimiserSettings()
     validation: ValidationSettings = ValidationSettings()
     compute: ComputeSettings = ComputeSettings()
+    gate: GateLimits = GateLimits()
 
     @property
     def epochs(self) -> int:

@@ -1,5 +1,4 @@
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -15,45 +14,12 @@ from etchline.evaluation.report import Failure, Report
 from etchline.evaluation.scoring import score_pair
 from etchline.images import write_image
 from tests.evaluation.drawings import with_boxes
+from tests.evaluation.html_reading import read
 
 SETTINGS = EsdSettings(5, 5)
 LINES = ((10, 10, 110, 20), (10, 30, 110, 40), (10, 50, 110, 60), (10, 70, 110, 80))
 # One open, one short, one false positive, one false negative.
 WRONG = ((10, 10, 50, 20), (60, 10, 110, 20), (10, 30, 110, 60), (80, 84, 99, 94))
-VOID = {"meta", "img", "br", "input", "link"}
-
-
-class Reader(HTMLParser):
-    """Text, attributes and whether tags are closed in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.text = ""
-        self.attributes: list[tuple[str, str, str]] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.text += data + " "
-
-
-def read(html: str) -> Reader:
-    reader = Reader()
-    reader.feed(html)
-    assert reader.open == []
-    reader.text = re.sub(r"\s+", " ", reader.text)
-    return reader
 
 
 def subject_of(
