@@ -161,6 +161,11 @@ def weights_path(role: Role) -> str:
     return f"{role}/weights.safetensors"
 
 
+def graph_path(role: Role, name: str) -> str:
+    """The path of a role's ONNX graph, "encoder" or "decoder", in a bundle."""
+    return f"{role}/{name}.onnx"
+
+
 def parse_manifest(text: bytes, origin: str) -> BundleManifest:
     """A manifest from JSON.
 

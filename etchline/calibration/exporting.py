@@ -8,14 +8,15 @@ from pathlib import Path
 from etchline import __version__
 from etchline.backends.interface import Role
 from etchline.bundle import ArbitrationPart, Bundle, ConfidencePart, ProvenancePart, ViewsPart
-from etchline.bundle.saving import BundleContents, check_free, contents_of, save_bundle
+from etchline.bundle.judging import esd_of
+from etchline.bundle.saving import BundleContents, contents_of, save_bundle
+from etchline.bundle.staging import check_free
 from etchline.calibration.calibrating import Calibration, calibrate, validation_entries
 from etchline.calibration.golden import choose_golden
 from etchline.calibration.pitches import measure_pitches
 from etchline.calibration.runs import Run, find_runs, load_network
-from etchline.calibration.search import Steps, unseen_steps
 from etchline.datasets import Dataset
-from etchline.evaluation import NANO_SCALE, EsdSettings
+from etchline.processes import Steps, unseen_steps
 from etchline.segmentation.confidence import default_calibration
 from etchline.segmentation.scale import PitchRange
 
@@ -104,17 +105,6 @@ def tune_arbitration(
     contents = contents_of(bundle)
     provenance = contents.provenance.model_copy(update={"parent": bundle.digest, "code_version": __version__})
     return found, save_bundle(out, replace(_calibrated(contents, found), provenance=provenance))
-
-
-def esd_of(bundle: Bundle) -> EsdSettings:
-    """The border and least area that the bundle was judged by; the nano scale's where it does not say."""
-    esd = bundle.manifest.validation.get("esd")
-    if not isinstance(esd, dict):
-        return NANO_SCALE
-    border_px, min_area_px = esd.get("border_px"), esd.get("min_area_px")
-    if not isinstance(border_px, int) or not isinstance(min_area_px, int):
-        return NANO_SCALE
-    return EsdSettings(border_px, min_area_px)
 
 
 def pitch_range(pitches_px: list[float]) -> PitchRange | None:
