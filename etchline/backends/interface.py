@@ -11,6 +11,10 @@ from etchline.network.sizes import NetworkSize
 Role = Literal["full", "patch"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
+GraphName = Literal["encoder", "decoder"]
+GRAPHS: tuple[GraphName, ...] = get_args(GraphName)
+"""The exported graphs of a network; see `onnx_graphs`."""
+
 Uint8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 Int32Array = npt.NDArray[np.int32]

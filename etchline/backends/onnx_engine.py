@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+
+# Before it is loaded: official builds send events to Microsoft and leave a device identifier in the cache.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from etchline.backends.interface import (
+    GRAPHS,
     ROLES,
     Float32Array,
     Inference,
@@ -25,7 +30,6 @@ from etchline.backends.onnx_graphs import (
     DECODER_OUTPUTS,
     ENCODER_INPUTS,
     FEATURES,
-    GRAPHS,
     RoleGraphs,
     check_graph,
 )

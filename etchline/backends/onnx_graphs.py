@@ -13,19 +13,17 @@ are free, all else is fixed by the network's size and the role:
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, ValueInfoProto
 
-from etchline.backends.interface import Role, view_edge
+from etchline.backends.interface import GraphName, Role, view_edge
 from etchline.errors import BundleError
 from etchline.network.sizes import NetworkSize
 
-GraphName = Literal["encoder", "decoder"]
-GRAPHS: tuple[GraphName, ...] = get_args(GraphName)
 FEATURES = ("fine", "middle", "coarse")
 ENCODER_INPUTS = ("image",)
 DECODER_INPUTS = (*FEATURES, "points", "labels")

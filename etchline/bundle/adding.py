@@ -6,9 +6,9 @@ from pathlib import Path
 
 from etchline.bundle.extending import extend_bundle
 from etchline.bundle.loading import Bundle
+from etchline.bundle.manifest import has_graphs
 from etchline.bundle.onnx_export import export_graphs
-from etchline.bundle.onnx_networks import has_graphs
-from etchline.bundle.parity import FLOAT32, ParityLimits, ParityVerdict
+from etchline.bundle.parity import FLOAT32, ParityLimits, ParityVerdict, refused
 from etchline.bundle.staging import check_free
 from etchline.bundle.verifying import CANDIDATE, quick_parity, verify_parity
 from etchline.datasets import Dataset
@@ -52,17 +52,20 @@ def add_onnx(
         steps: shows progress.
 
     Raises:
-        BundleError: `folder` holds something, the bundle has graphs already, or torch cannot export
-            a network.
+        BundleError: `folder` holds something, or the bundle has graphs already. A network that torch cannot
+            export is a failed verdict instead.
         DatasetError: see `verify_parity`.
         MissingPackageError: a package is not installed.
         OutputError: the bundle cannot be written.
     """
     check_free(folder)
-    if has_graphs(bundle):
+    if has_graphs(bundle.manifest):
         raise BundleError(f"{bundle.folder}: has ONNX graphs already; use it as it is")
     with tempfile.TemporaryDirectory(prefix="etchline-onnx-") as scratch:
-        graphs = export_graphs(bundle, Path(scratch) / "graphs")
+        try:
+            graphs = export_graphs(bundle, Path(scratch) / "graphs")
+        except BundleError as error:
+            return Added(extend_bundle(bundle, folder, {}), refused((CANDIDATE, "torch"), str(error), limits))
         verdict = quick_parity(bundle, graphs, limits=limits)
         if verdict.passed and dataset is not None:
             trial = extend_bundle(bundle, Path(scratch) / "bundle", graphs)

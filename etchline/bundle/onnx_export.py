@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from etchline.backends.interface import Role, view_edge
-from etchline.backends.onnx_graphs import GRAPHS, check_graph, graph_inputs, graph_outputs
+from etchline.backends.interface import GRAPHS, GraphName, Role, view_edge
+from etchline.backends.onnx_graphs import check_graph, graph_inputs, graph_outputs
 from etchline.bundle.loading import Bundle
 from etchline.bundle.manifest import graph_path
 from etchline.bundle.torch_networks import load_networks
@@ -46,7 +46,7 @@ def export_graphs(bundle: Bundle, folder: Path) -> dict[str, Path]:
     return written
 
 
-def role_graphs(network: LineNetwork, role: Role) -> dict[str, bytes]:
+def role_graphs(network: LineNetwork, role: Role) -> dict[GraphName, bytes]:
     """Encoder and decoder of a network in a role, each as the bytes of a file.
 
     Raises:
@@ -59,8 +59,11 @@ def role_graphs(network: LineNetwork, role: Role) -> dict[str, bytes]:
     labels = torch.ones(_BATCH, _POINTS, dtype=torch.int32)
     with torch.no_grad():
         features = encoder(image)
-    examples = {"encoder": (encoder, (image,)), "decoder": (decoder, (*features, points_xy, labels))}
-    graphs: dict[str, bytes] = {}
+    examples: dict[GraphName, tuple[nn.Module, tuple[Tensor, ...]]] = {
+        "encoder": (encoder, (image,)),
+        "decoder": (decoder, (*features, points_xy, labels)),
+    }
+    graphs: dict[GraphName, bytes] = {}
     for name in GRAPHS:
         inputs, outputs = graph_inputs(name, size, role), graph_outputs(name, size, role)
         free: dict[str, dict[int, str]] = {

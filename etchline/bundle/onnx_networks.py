@@ -4,18 +4,13 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from etchline.backends.interface import Role
+from etchline.backends.interface import GRAPHS, Role
 from etchline.backends.onnx_engine import OnnxBackend, OnnxSettings
-from etchline.backends.onnx_graphs import GRAPHS, RoleGraphs
+from etchline.backends.onnx_graphs import RoleGraphs
 from etchline.bundle.graph_cache import cached_graphs
 from etchline.bundle.loading import Bundle
-from etchline.bundle.manifest import FilePart, graph_path
+from etchline.bundle.manifest import FilePart, graph_path, has_graphs, missing_graphs
 from etchline.errors import BundleError
-
-
-def has_graphs(bundle: Bundle) -> bool:
-    """Whether the bundle holds the ONNX graphs of all its networks."""
-    return not _missing(bundle)
 
 
 def onnx_backend(bundle: Bundle, settings: OnnxSettings | None = None) -> OnnxBackend:
@@ -25,7 +20,7 @@ def onnx_backend(bundle: Bundle, settings: OnnxSettings | None = None) -> OnnxBa
         BundleError: it holds none, or they are not those of its networks.
         SettingsError: the device cannot be used.
     """
-    missing = _missing(bundle)
+    missing = missing_graphs(bundle.manifest)
     if missing:
         raise BundleError(f"{bundle.folder}: no {', '.join(missing)}; export it with --engine onnx")
     paths = {name: bundle.path(name) for name in bundle.manifest.files}
@@ -40,7 +35,7 @@ def onnx_backend_or_cached(bundle: Bundle, settings: OnnxSettings | None = None)
         BundleError: see `onnx_backend`; graphs just made are not what torch says.
         OutputError: the cache cannot be written.
     """
-    if has_graphs(bundle):
+    if has_graphs(bundle.manifest):
         return onnx_backend(bundle, settings)
     cached = cached_graphs(bundle)
     paths = {name: cached.folder / name for name in cached.files}
@@ -71,11 +66,6 @@ def files_backend(
         encoder, decoder = (_read(paths[name], parts[name] if parts else None) for name in names)
         graphs[role] = RoleGraphs(network.size, encoder, decoder, str(paths[names[0]].parent))
     return OnnxBackend(graphs, settings)
-
-
-def _missing(bundle: Bundle) -> list[str]:
-    wanted = [graph_path(role, name) for role in bundle.manifest.networks for name in GRAPHS]
-    return [path for path in wanted if path not in bundle.manifest.files]
 
 
 def _read(path: Path, part: FilePart | None) -> bytes:

@@ -191,7 +191,8 @@ def _compare(role: Role, found: Inference, expected: Inference) -> Iterable[View
         other = binarise_probability(expected.probability_bhw[index]) > 0
         either, both = np.count_nonzero(own | other), np.count_nonzero(own & other)
         difference = abs(float(found.score_b[index]) - float(expected.score_b[index]))
-        yield ViewParity(role, both / either if either else 1.0, int(np.count_nonzero(other)), difference)
+        iou = float(both / either) if either else 1.0
+        yield ViewParity(role, iou, int(np.count_nonzero(other)), difference)
 
 
 def judge(
