@@ -39,8 +39,12 @@ def show(bundle: BundleArgument, json_output: JsonOption = False, debug: DebugOp
 def verify(
     bundle: BundleArgument,
     files_only: Annotated[
-        bool, typer.Option("--files-only", help="Do not run the golden patch; needs no torch.")
+        bool, typer.Option("--files-only", help="Do not run the golden patch; needs no engine.")
     ] = False,
+    backend: Annotated[
+        str,
+        typer.Option("--backend", metavar="auto|torch|onnxruntime", help="What runs the golden patch."),
+    ] = "auto",
     json_output: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -53,7 +57,7 @@ def verify(
         from etchline.bundle.shipped import bundle_folder
 
         loaded = load_bundle(bundle_folder(bundle))
-        iou = None if files_only else _golden(loaded)
+        iou = None if files_only else _golden(loaded, backend)
         found: dict[str, Any] = {
             "digest": loaded.digest,
             "files": len(loaded.manifest.files),
@@ -66,14 +70,16 @@ def verify(
         stdout().print(f"{bundle}: {found['files']} files as they should be, {golden}", markup=False)
 
 
-def _golden(loaded: "Bundle") -> float:
+def _golden(loaded: "Bundle", backend: str) -> float:
     from etchline.bundle.golden import check_golden
-    from etchline.bundle.segmenting import open_engine
+    from etchline.bundle.segmenting import open_engine, parse_backend
 
-    return check_golden(loaded, open_engine(loaded.folder, loaded.digest))
+    return check_golden(loaded, open_engine(loaded.folder, loaded.digest, parse_backend(backend)))
 
 
 def _rows(loaded: "Bundle") -> list[tuple[str, str]]:
+    from etchline.bundle.manifest import has_graphs
+
     manifest = loaded.manifest
     networks = ", ".join(
         f"{role}: {part.name}, input {part.input_px} px" for role, part in manifest.networks.items()
@@ -84,6 +90,7 @@ def _rows(loaded: "Bundle") -> list[tuple[str, str]]:
         ("name", manifest.name),
         ("digest", loaded.digest),
         ("networks", networks),
+        ("engines", "torch, onnxruntime" if has_graphs(loaded.manifest) else "torch"),
         ("policy", manifest.arbitration.policy),
         ("trained pitch", f"{pitch.low_px:g} to {pitch.high_px:g} px" if pitch else "not known"),
         ("parent", manifest.provenance.parent or "none"),

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from etchline.errors import EtchlineError, MissingPackageError
 
+FAILED_GATE = 1
 INTERRUPTED = 130
 FAILED = 3
 FAILED_GATE = 1
@@ -57,17 +58,25 @@ def exit_codes(debug: bool) -> Iterator[None]:
         raise typer.Exit(FAILED) from None
 
 
-def need_packages(purpose: str) -> None:
-    """Refuses to start without the frameworks that networks need.
+NETWORK_PACKAGES = ("torch", "sam2", "safetensors")
+
+
+def need_packages(purpose: str, packages: Iterable[str] = NETWORK_PACKAGES, extras: str = "train") -> None:
+    """Refuses to start without packages, as a rule the frameworks that networks need.
+
+    Args:
+        purpose: what needs them.
+        packages: their modules.
+        extras: of etchline, that bring them.
 
     Raises:
-        MissingPackageError: torch, sam2 or safetensors is not installed.
+        MissingPackageError: one of them is not installed.
     """
     from importlib.util import find_spec
 
-    missing = [name for name in ("torch", "sam2", "safetensors") if find_spec(name) is None]
+    missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        raise MissingPackageError(f"{purpose} needs {', '.join(missing)}: pip install 'etchline[train]'")
+        raise MissingPackageError(f"{purpose} needs {', '.join(missing)}: pip install 'etchline[{extras}]'")
 
 
 def _report(line: str, debug: bool) -> None:

@@ -60,7 +60,7 @@ ScaleOption = Annotated[
     ),
 ]
 BackendOption = Annotated[
-    str | None, typer.Option("--backend", metavar="auto|torch", help="What runs the networks.")
+    str | None, typer.Option("--backend", metavar="auto|torch|onnxruntime", help="What runs the networks.")
 ]
 ContoursOption = Annotated[
     str, typer.Option("--contours", metavar="FORMATS", help="Also write contours: geojson,gds,oas.")
@@ -151,7 +151,9 @@ def _open(
     applied = NetworkOptions(
         policy=choice.policy or loaded.manifest.arbitration.policy,
         scale="auto" if choice.scale is None else choice.scale,
-        backend=open_engine(loaded.folder, loaded.digest).name,  # fails before any work is done
+        backend=open_engine(
+            loaded.folder, loaded.digest, choice.backend
+        ).name,  # fails before any work is done
     )
     return segmenting, applied
 
