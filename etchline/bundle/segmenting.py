@@ -81,8 +81,13 @@ def parse_backend(text: str) -> BackendName:
     raise SettingsError(f"--backend {text}: not known to this version; choose auto or torch")
 
 
-def network_bundle(bundle: Bundle, choice: NetworkChoice) -> SegmentBundle:
+def network_bundle(bundle: Bundle, choice: NetworkChoice, backend: Backend | None = None) -> SegmentBundle:
     """What `segment` needs to apply a bundle.
+
+    Args:
+        bundle: verified.
+        choice: the user's.
+        backend: what runs its networks; `None` opens an engine here when it is first needed.
 
     Raises:
         SettingsError: the bundle lacks a network or a calibration that the policy needs.
@@ -103,7 +108,7 @@ def network_bundle(bundle: Bundle, choice: NetworkChoice) -> SegmentBundle:
     for role in settings.roles:
         if role not in manifest.networks:
             raise SettingsError(f"policy {settings.policy}: {bundle.folder} has no network for {role}")
-    backend = LazyBackend(bundle.folder, bundle.digest)
+    backend = backend or LazyBackend(bundle.folder, bundle.digest)
     patch_px = patch_edge(bundle)
     share = (patch_px / REFERENCE_PX) ** 2
     cells = SegmentSettings(
