@@ -14,7 +14,7 @@ _POLL_S = 0.5
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Starts both, prints the address when they are ready, and ends them with itself; returns the exit code."""
+    """Starts both, prints the address when they are ready, ends them with itself; returns the exit code."""
     known = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = LocalSettings(

@@ -25,6 +25,7 @@ _V1 = re.compile(r"^/v1/models/[^/]+:(predict|explain)$")
 # Lists and numbers cost far more memory parsed than written.
 MAX_JSON_LISTS = 100_000
 MAX_JSON_VALUES = 4_194_304
+_DRAINED = 8
 _DROPPED = (HEADER_LENGTH, b"content-type", b"content-length", b"transfer-encoding")
 
 
@@ -75,22 +76,31 @@ class RequestGuard:
         await self._app({**scope, "headers": headers}, _replay(body, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        announced = _header(scope, b"content-length")
-        if announced is not None and announced.isdigit() and int(announced) > self._max_bytes:
-            raise self._too_large()
-        body = bytearray()
-        while True:
+        """The body, at most `max_bytes`.
+
+        What is too large is received to its end, though not kept: else the client would see a broken
+        connection instead of the answer. Only what is far too large is cut off.
+
+        Raises:
+            RefusedError: it is too large, or the client has gone.
+        """
+        body, received = bytearray(), 0
+        most = _DRAINED * self._max_bytes
+        announced = _header(scope, b"content-length") or b""
+        is_far = announced.isdigit() and int(announced[:20]) > most
+        while not is_far:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise RefusedError(400, "the connection ended before the request did")
-            body += message.get("body", b"")
-            if len(body) > self._max_bytes:
-                raise self._too_large()
+            received += len(message.get("body", b""))
+            is_far = received > most
+            if received <= self._max_bytes:
+                body += message.get("body", b"")
             if not message.get("more_body", False):
-                return bytes(body)
-
-    def _too_large(self) -> RefusedError:
-        return RefusedError(413, f"the body is larger than the limit of {self._max_bytes} bytes")
+                break
+        if is_far or received > self._max_bytes:
+            raise RefusedError(413, f"the body is larger than the limit of {self._max_bytes} bytes")
+        return bytes(body)
 
 
 def with_plain_tensors(body: bytes, header_length: bytes | None) -> bytes:

@@ -112,7 +112,7 @@ class ImageService:
         limit = self._settings.max_pixels
         if height * width * max(scale, 1.0) ** 2 > limit:
             raise InvalidInput(
-                f"image: {width} x {height} px at scale {scale:g} is over this service's limit of {limit} px; "
+                f"image: {width} x {height} px at scale {scale:g} is over the service's limit of {limit} px; "
                 "cut it into parts, or run `etchline segment` where it lies"
             )
         return SegmentInput(path, PurePosixPath(path.stem))

@@ -1,7 +1,7 @@
 """The predictor: a bundle's networks as the KServe models `etchline-full` and `etchline-patch`.
 
-Inputs of both: `image` UINT8 [B, S, S], `points` FP32 [B, N, 2] (x, y), `labels` INT32 [B, N]. Outputs: `mask`
-UINT8 [B, S, S], `round(255 p)`, and `score` FP32 [B]. See `etchline.backends.interface.Backend.infer`.
+Inputs of both: `image` UINT8 [B, S, S], `points` FP32 [B, N, 2] (x, y), `labels` INT32 [B, N]. Outputs:
+`mask` UINT8 [B, S, S], `round(255 p)`, and `score` FP32 [B]. See `etchline.backends.interface.Backend.infer`.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Tensors of the Open Inference Protocol as arrays and bytes; whatever a client sends, it is checked first.
 
-REST, REST with binary data (which `guard` turns into base64), gRPC with typed and with raw contents come in as
-kserve's `InferInput` with different insides. Only this module knows them.
+REST, REST with binary data (which `guard` turns into base64), gRPC with typed and with raw contents come in
+as kserve's `InferInput` with different insides. Only this module knows them.
 """
 
 import base64
@@ -171,9 +171,9 @@ def _from_list(tensor: InferInput, wanted: np.dtype[Any], shape: tuple[int, ...]
 
 
 def _flat(tensor: InferInput, depth: int) -> list[int | float]:
-    """The numbers in lists nested to at most this depth. Their types are checked before numpy sees them:
+    """The numbers in lists nested to at most this depth.
 
-    one long string among many short ones would make it ask for all memory.
+    Types are checked before numpy sees them: one long string among short ones would make it ask for all memory.
     """
     values = tensor.data if isinstance(tensor.data, list) else [tensor.data]
     for _ in range(depth - 1):

@@ -1,7 +1,7 @@
 """Predictor and transformer as two processes on this machine: start, wait until ready, stop.
 
-The processes outlive the program that starts them: `service.json` in the folder of the logs says what runs, so
-that another program can ask or stop it.
+The processes outlive the program that starts them: `service.json` in the folder of the logs says what runs,
+so that another program can ask or stop it.
 """
 
 import os
@@ -60,7 +60,7 @@ class _Part(BaseModel):
 
 
 class LocalProcess(_Part):
-    """One process: its id, when it was born (in the kernel's ticks: ids are given again), its command and log."""
+    """One process: its id, when it was born (in the kernel's ticks: ids are given again), command and log."""
 
     name: str
     pid: int
