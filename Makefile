@@ -38,7 +38,7 @@ serve: $(VENV)/.installed-serve ## serve the shipped bundle on this machine (POR
 	@exec $(VENV)/bin/python -m serving --bundle $(BUNDLE) --http-port $(PORT) --grpc-port $(GRPC_PORT)
 
 test: $(VENV)/.installed-dev ## run the tests
-	@$(VENV)/bin/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-dev ## lint, format, types, import contracts
 	@$(VENV)/bin/ruff check .

@@ -78,7 +78,7 @@ class Batcher:
             raise QueueFull(
                 f"{waiting} views wait already, the limit is {self._settings.max_queue}; try again later"
             )
-        answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Inference] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(role, images_bhw, points_xy, labels, answer))
         self._count_waiting()
         self._arrived.set()

@@ -189,7 +189,8 @@ def _plain(tensor: object, binary: bytes, start: int) -> int:
 
 def _byte_elements(name: str, data: bytes) -> list[str]:
     """The elements of binary BYTES, each behind its length in 4 bytes, as base64."""
-    elements, start = [], 0
+    elements: list[str] = []
+    start = 0
     while start < len(data) and len(elements) < MAX_JSON_LISTS:
         end = start + 4 + int.from_bytes(data[start : start + 4], "little")
         if start + 4 > len(data) or end > len(data):

@@ -173,7 +173,7 @@ def _from_list(tensor: InferInput, wanted: np.dtype[Any], shape: tuple[int, ...]
 def _flat(tensor: InferInput, depth: int) -> list[int | float]:
     """The numbers in lists nested to at most this depth.
 
-    Types are checked before numpy sees them: one long string among short ones would make it ask for all memory.
+    Types are checked before numpy sees them: one long string among short ones would make it take all memory.
     """
     values = tensor.data if isinstance(tensor.data, list) else [tensor.data]
     for _ in range(depth - 1):
