@@ -12,6 +12,7 @@
     │   └── SettingsError     an option or a settings file out of its range
     ├── OutputError           a result that cannot be written: exit code 3
     ├── TrainingError         training that cannot go on: exit code 3
+    ├── ServiceError          a service that cannot be started, reached or understood: exit code 3
     └── MissingPackageError   an optional package that is not installed: exit code 3
 
 Foreign errors (Pillow, tifffile, gdstk, pydantic) are translated where they enter, `raise ... from error`.
@@ -68,6 +69,10 @@ class OutputError(EtchlineError):
 
 class TrainingError(EtchlineError):
     """Training cannot go on: not a number, dead masks, no memory."""
+
+
+class ServiceError(EtchlineError):
+    """A service cannot be started or reached, or fails."""
 
 
 class MissingPackageError(EtchlineError):

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from etchline import __version__
-from etchline.cli import bundle, dataset, evaluate, export, gate, segment, synth, train, tune
+from etchline.cli import bundle, client, dataset, evaluate, export, gate, segment, synth, train, tune
 
 app = typer.Typer(
     name="etchline",
@@ -22,6 +22,7 @@ app.command("train", epilog=train.EXAMPLE)(train.train)
 app.command("tune", epilog=tune.EXAMPLE)(tune.tune)
 app.command("export", epilog=export.EXAMPLE)(export.export)
 app.command("segment", epilog=segment.EXAMPLE)(segment.segment)
+app.command("client", epilog=client.EXAMPLE)(client.client)
 app.add_typer(bundle.app, name="bundle")
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("gate", epilog=gate.EXAMPLE)(gate.gate)

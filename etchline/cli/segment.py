@@ -100,7 +100,7 @@ def segment(
         from etchline.segmentation.files import FileOptions
         from etchline.segmentation.inputs import collect_inputs
 
-        _check(pixel_size_nm)
+        check_pixel_size(pixel_size_nm)
         segmenting, network = _open(bundle, policy, scale, backend)
         options = FileOptions(parse_formats(contours), pixel_size_nm, overwrite, network)
         items = collect_inputs(inputs, out)
@@ -111,7 +111,12 @@ def segment(
         _report(outcomes, out, json_output)
 
 
-def _check(pixel_size_nm: float | None) -> None:
+def check_pixel_size(pixel_size_nm: float | None) -> None:
+    """Refuses an edge of a pixel that is none.
+
+    Raises:
+        SettingsError: it is not above 0 and finite.
+    """
     if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
         raise SettingsError(f"--pixel-size-nm {pixel_size_nm}: must be a finite length above 0")
 
