@@ -7,7 +7,7 @@ VENV ?= .venv
 PYTHONS := python3.13 python3.12 python3.11 python3
 WORKERS ?= 2
 # What the tests need; a variable, because `call` would take the comma for its own.
-TESTED := .[dev,train]
+TESTED := .[dev,s3,train]
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

@@ -7,13 +7,15 @@
     │   ├── DatasetError      a dataset folder, its manifest or its files
     │   ├── WeightsError      weights or a checkpoint that cannot be used
     │   ├── BundleError       a bundle folder, its manifest or one of its files
+    │   ├── StorageError      an s3:// location, its server or its keys
     │   ├── PairingError      predictions and truths that do not belong together
     │   └── SettingsError     an option or a settings file out of its range
     ├── OutputError           a result that cannot be written: exit code 3
     ├── TrainingError         training that cannot go on: exit code 3
     └── MissingPackageError   an optional package that is not installed: exit code 3
 
-Foreign errors (Pillow, tifffile, gdstk, pydantic) are translated where they enter, `raise ... from error`.
+Foreign errors (Pillow, tifffile, gdstk, pydantic, boto3) are translated where they enter,
+`raise ... from error`.
 """
 
 
@@ -47,6 +49,10 @@ class WeightsError(InputError):
 
 class BundleError(InputError):
     """A bundle is not what its manifest says, or the manifest cannot be used."""
+
+
+class StorageError(InputError):
+    """A location in S3 cannot be read or written: wrong address, keys, network, or a damaged object."""
 
 
 class PairingError(InputError):

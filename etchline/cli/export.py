@@ -17,6 +17,7 @@ from etchline.cli.frame import (
     stderr,
     stdout,
 )
+from etchline.cli.stored import BUNDLE, READ, fetched
 
 if TYPE_CHECKING:
     from etchline.calibration.exporting import Exported
@@ -25,14 +26,19 @@ EXAMPLE = "Example: etchline export runs/lab bundles/lab"
 
 
 def export(
-    out_dir: Annotated[Path, typer.Argument(help="What `etchline train` wrote: patch, full or single.")],
-    bundle_dir: Annotated[Path, typer.Argument(help="Becomes the bundle; must be empty or not there.")],
+    out_dir: Annotated[
+        Path, typer.Argument(help="What `etchline train` wrote: patch, full or single."), READ
+    ],
+    bundle_dir: Annotated[
+        Path, typer.Argument(help="Becomes the bundle; must be empty or not there."), BUNDLE
+    ],
     dataset: Annotated[
         Path | None,
         typer.Option(
             help="Dataset whose split val chooses the policy, its limits and the confidence; default: the "
             "one that was learnt from."
         ),
+        READ,
     ] = None,
     name: Annotated[str | None, typer.Option(help="The bundle's name; default: its folder's.")] = None,
     jobs: JobsOption = None,
@@ -49,7 +55,7 @@ def export(
         from etchline.calibration.runs import dataset_of
         from etchline.datasets import load_dataset
 
-        judge = load_dataset(dataset or dataset_of(out_dir))
+        judge = load_dataset(dataset or fetched(dataset_of(out_dir)))
         request = exporting.ExportRequest(out_dir, bundle_dir, judge, name, jobs)
         found = exporting.export(request, progress)
         for warning in found.warnings:
