@@ -7,6 +7,7 @@
     │   ├── DatasetError      a dataset folder, its manifest or its files
     │   ├── WeightsError      weights or a checkpoint that cannot be used
     │   ├── BundleError       a bundle folder, its manifest or one of its files
+    │   ├── StorageError      an s3:// location, its server or its keys
     │   ├── PairingError      predictions and truths, or two reports, that do not belong together
     │   ├── ReportError       a report of an evaluation that cannot be used
     │   └── SettingsError     an option or a settings file out of its range
@@ -15,7 +16,8 @@
     ├── ServiceError          a service that cannot be started, reached or understood: exit code 3
     └── MissingPackageError   an optional package that is not installed: exit code 3
 
-Foreign errors (Pillow, tifffile, gdstk, pydantic) are translated where they enter, `raise ... from error`.
+Foreign errors (Pillow, tifffile, gdstk, pydantic, boto3) are translated where they enter,
+`raise ... from error`.
 """
 
 
@@ -49,6 +51,10 @@ class WeightsError(InputError):
 
 class BundleError(InputError):
     """A bundle is not what its manifest says, or the manifest cannot be used."""
+
+
+class StorageError(InputError):
+    """A location in S3 cannot be read or written: wrong address, keys, network, or a damaged object."""
 
 
 class PairingError(InputError):

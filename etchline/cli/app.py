@@ -7,8 +7,9 @@ import typer
 
 from etchline import __version__
 from etchline.cli import bundle, client, dataset, evaluate, export, gate, segment, synth, train, tune
+from etchline.cli.stored import Commands
 
-app = typer.Typer(
+app = Commands(
     name="etchline",
     help="Metal lines from SEM images of chips, judged by electrically significant differences.",
     epilog="Example: etchline segment scan.tif --out lines --bundle classical",

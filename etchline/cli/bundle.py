@@ -5,18 +5,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from etchline.cli.frame import DebugOption, JsonOption, exit_codes, print_json, stdout
+from etchline.cli.stored import READ, Commands
 
 if TYPE_CHECKING:
     from etchline.bundle import Bundle
 
-app = typer.Typer(
+app = Commands(
     help="Show and verify bundles.",
     epilog="Example: etchline bundle verify nano",
     no_args_is_help=True,
 )
 
 BundleArgument = Annotated[
-    str, typer.Argument(metavar="DIR|nano", help="Folder with a bundle.json, or nano, which is built in.")
+    str,
+    typer.Argument(
+        metavar="DIR|s3://...|nano", help="Folder with a bundle.json, or nano, which is built in."
+    ),
+    READ,
 ]
 
 

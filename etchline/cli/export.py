@@ -18,6 +18,7 @@ from etchline.cli.frame import (
     stderr,
     stdout,
 )
+from etchline.cli.stored import BUNDLE, READ, fetched
 from etchline.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -32,15 +33,18 @@ ENGINE_PACKAGES = ("torch", "sam2", "safetensors", "onnx", "onnxruntime", "onnxs
 
 def export(
     out_dir: Annotated[
-        Path, typer.Argument(help="What `etchline train` wrote, or a bundle to add an engine to.")
+        Path, typer.Argument(help="What `etchline train` wrote, or a bundle to add an engine to."), READ
     ],
-    bundle_dir: Annotated[Path, typer.Argument(help="Becomes the bundle; must be empty or not there.")],
+    bundle_dir: Annotated[
+        Path, typer.Argument(help="Becomes the bundle; must be empty or not there."), BUNDLE
+    ],
     dataset: Annotated[
         Path | None,
         typer.Option(
             help="Dataset whose split val chooses the policy, its limits and the confidence; default: the "
             "one that was learnt from."
         ),
+        READ,
     ] = None,
     engine: Annotated[
         str | None, typer.Option(metavar="onnx", help="Also export the networks for this engine.")
@@ -51,6 +55,7 @@ def export(
             metavar="DATASET",
             help="Dataset on whose split val the engine must give what torch gives; default: drawn views.",
         ),
+        READ,
     ] = None,
     name: Annotated[str | None, typer.Option(help="The bundle's name; default: its folder's.")] = None,
     jobs: JobsOption = None,
@@ -73,7 +78,7 @@ def export(
         from etchline.calibration.runs import dataset_of
         from etchline.datasets import load_dataset
 
-        judge = load_dataset(dataset or dataset_of(out_dir))
+        judge = load_dataset(dataset or fetched(dataset_of(out_dir)))
         verifier = None if verify is None else load_dataset(verify)
         request = exporting.ExportRequest(out_dir, bundle_dir, judge, name, jobs, chosen, verifier)
         found = exporting.export(request, progress)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from etchline.errors import EtchlineError, MissingPackageError
+from etchline.storage import name_of
 
 FAILED_GATE = 1
 INTERRUPTED = 130
@@ -26,14 +27,24 @@ JobsOption = Annotated[
 T = TypeVar("T")
 
 
-def stderr() -> Console:
+class NamingConsole(Console):
+    """A console that prints what local copies of `s3://` locations are copies of."""
+
+    def print(self, *objects: Any, named: bool = True, **options: Any) -> None:  # noqa: ANN401  (rich's own)
+        """See `Console.print`; with `named` off, paths are printed as they are."""
+        super().print(
+            *(name_of(each) if named and isinstance(each, str) else each for each in objects), **options
+        )
+
+
+def stderr() -> NamingConsole:
     """A console on the present stderr: log lines and progress, never results."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return NamingConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
-def stdout() -> Console:
+def stdout() -> NamingConsole:
     """A console on the present stdout: tables and texts that are the result."""
-    return Console(highlight=False, soft_wrap=True)
+    return NamingConsole(highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -88,7 +99,7 @@ def _report(line: str, debug: bool) -> None:
 
 def print_json(value: Any) -> None:  # noqa: ANN401  (anything json can write)
     """Prints `value` as indented JSON on stdout; NaN and infinities are refused, as JSON has none."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    sys.stdout.write(name_of(json.dumps(value, indent=2, allow_nan=False)) + "\n")
 
 
 def progress(label: str, items: Iterable[T], total: int) -> Iterator[T]:

@@ -14,6 +14,7 @@ from etchline.cli.frame import (
     stderr,
     stdout,
 )
+from etchline.cli.stored import ADD, READ
 
 if TYPE_CHECKING:
     from etchline.evaluation.gate import GateLimits
@@ -28,6 +29,7 @@ def gate(
             metavar="CHALLENGER_REPORT.json",
             help="What `etchline evaluate --json` printed for the model that wants to be deployed.",
         ),
+        READ,
     ],
     champion: Annotated[
         Path | None,
@@ -35,12 +37,14 @@ def gate(
             metavar="REPORT.json",
             help="The same for the model in service, on the same images; without it: a first deployment.",
         ),
+        READ,
     ] = None,
     recipe: Annotated[
         Path | None,
         typer.Option(metavar="FILE.yaml", help="Recipe whose section `gate` has the limits (docs/gate.md)."),
+        READ,
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for verdict.json and verdict.html.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for verdict.json and verdict.html."), ADD] = None,
     json_output: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:

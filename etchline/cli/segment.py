@@ -16,6 +16,7 @@ from etchline.cli.frame import (
     stderr,
     stdout,
 )
+from etchline.cli.stored import ADD, READ, READ_EACH
 from etchline.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -33,15 +34,17 @@ InputsArgument = Annotated[
     typer.Argument(
         metavar="IMAGE|DIR|DATASET...", help="Images, folders of images, or datasets.", readable=False
     ),
+    READ_EACH,
 ]
-OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")]
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results."), ADD]
 BundleOption = Annotated[
     str,
     typer.Option(
         "--bundle",
-        metavar="DIR|nano|classical",
+        metavar="DIR|s3://...|nano|classical",
         help="What segments: a bundle of networks, nano (comes with etchline), or classical (no network).",
     ),
+    READ,
 ]
 PolicyOption = Annotated[
     str | None,
@@ -95,6 +98,7 @@ def segment(
     whose results are complete are skipped, so an interrupted run goes on where it stopped.
     """
     with exit_codes(debug):
+        from etchline.cli.stored_images import stored_images
         from etchline.contours import parse_formats
         from etchline.segmentation.batch import segment_batch
         from etchline.segmentation.files import FileOptions
@@ -104,7 +108,7 @@ def segment(
         segmenting, network = _open(bundle, policy, scale, backend)
         options = FileOptions(parse_formats(contours), pixel_size_nm, overwrite, network)
         items = collect_inputs(inputs, out)
-        batch = segment_batch(items, out, options, segmenting, jobs)
+        batch = segment_batch(items, out, options, segmenting, jobs, stored_images())
         outcomes = list(progress("segment", batch, len(items)))
         order = {item: place for place, item in enumerate(items)}
         outcomes.sort(key=lambda outcome: order[outcome.item])
