@@ -1,5 +1,6 @@
 """`etchline client`: images to a running service, its answers to the files of `etchline segment`."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +25,7 @@ from etchline.cli.segment import (
     ScaleOption,
     check_pixel_size,
 )
+from etchline.cli.stored_images import stored_images
 from etchline.errors import EtchlineError, SettingsError
 
 if TYPE_CHECKING:
@@ -98,10 +100,12 @@ def client(
 def _ask(service: "ServiceClient", item: "SegmentInput", out: Path, options: "ClientOptions") -> _Asked:
     from etchline.client import check_target, write_answer
 
+    around = stored_images()
     try:
-        check_target(item, out)
-        answer = service.segment(item, options)
-        write_answer(answer, item, out, options)
+        with around(item, out) if around else contextlib.nullcontext():
+            check_target(item, out)
+            answer = service.segment(item, options)
+            write_answer(answer, item, out, options)
     except EtchlineError as error:
         return _Asked(item, error=str(error), exit_code=error.exit_code)
     return _Asked(item, answer.record)

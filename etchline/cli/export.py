@@ -65,7 +65,8 @@ def export(
     """Make a bundle of a training's networks, calibrated on validation images.
 
     The policy and limits with the fewest errors are taken; images of test and unseen are never looked at.
-    With --engine, OUT_DIR may be a bundle, which is copied. An engine that does not give what torch gives stays out of the bundle: exit code 1.
+    With --engine, OUT_DIR may be a bundle, which is copied. An engine that does not give what
+    torch gives stays out of the bundle: exit code 1.
     """
     with exit_codes(debug):
         chosen = _engine(engine, verify)

@@ -284,12 +284,31 @@ def load_recipe(path: Path) -> Recipe:
     try:
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise SettingsError(f"{path}: larger than {MAX_RECIPE_BYTES // 2**20} MiB; this is no recipe")
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from error
-    return _checked({} if content is None else content, str(path))
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: no valid YAML ({error})") from error
+    return parse_recipe(text, str(path))
+
+
+def parse_recipe(text: str, origin: str = "recipe") -> Recipe:
+    """The recipe in a YAML text; an empty one is that of the nano network.
+
+    Args:
+        text: YAML.
+        origin: where it comes from, for messages.
+
+    Raises:
+        SettingsError: see `load_recipe`.
+    """
+    if len(text) > MAX_RECIPE_BYTES:
+        raise SettingsError(f"{origin}: larger than {MAX_RECIPE_BYTES // 2**20} MiB; this is no recipe")
+    try:
+        content = yaml.load(text, Loader=_UniqueKeys)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise SettingsError(f"{origin}: no valid YAML ({' '.join(str(error).split())})") from error
+    return _checked({} if content is None else content, origin)
 
 
 def _checked(content: object, origin: str) -> Recipe:
