@@ -11,6 +11,7 @@
     │   ├── PairingError      predictions and truths, or two reports, that do not belong together
     │   ├── ReportError       a report of an evaluation that cannot be used
     │   └── SettingsError     an option or a settings file out of its range
+    ├── RefusedError          a model or an engine that did not pass its gate: exit code 1
     ├── OutputError           a result that cannot be written: exit code 3
     ├── TrainingError         training that cannot go on: exit code 3
     ├── ServiceError          a service that cannot be started, reached or understood: exit code 3
@@ -67,6 +68,12 @@ class ReportError(InputError):
 
 class SettingsError(InputError):
     """An option or a settings file holds a value out of its range."""
+
+
+class RefusedError(EtchlineError):
+    """A model, an engine or a service did not pass the gate before its deployment."""
+
+    exit_code = 1
 
 
 class OutputError(EtchlineError):
