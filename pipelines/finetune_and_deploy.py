@@ -52,16 +52,18 @@ def build(links: Links | None = None) -> BaseComponent:
         destination: str,
         serving_dir: str,
         keep_serving: bool,
+        jobs: int,
         accelerator: str,
         node_selector: dict,
         tolerations: list,
     ) -> None:
-        data = links.prepare_data(run_uri=run_uri, dataset=dataset, chip=chip).outputs["data"]
-        training = links.finetune(run_uri=run_uri, recipe=recipe, init=init, role=role, data=data)
+        data = links.prepare_data(run_uri=run_uri, dataset=dataset, chip=chip, jobs=jobs).outputs["data"]
+        training = links.finetune(run_uri=run_uri, recipe=recipe, init=init, role=role, jobs=jobs, data=data)
         evaluation = links.evaluate(
             run_uri=run_uri,
             champion=champion,
             champion_report=champion_report,
+            jobs=jobs,
             data=data,
             model=training.outputs["model"],
         )
@@ -78,7 +80,7 @@ def build(links: Links | None = None) -> BaseComponent:
         with dsl.If(gate.outputs["Output"] == True, name="gate-passed"):  # noqa: E712  (a channel, no bool)
             candidate = links.export_bundle(run_uri=run_uri, model=training.outputs["model"])
             parity = links.verify_parity(
-                run_uri=run_uri, data=data, candidate=candidate.outputs["candidate"]
+                run_uri=run_uri, jobs=jobs, data=data, candidate=candidate.outputs["candidate"]
             )
             published = links.publish_bundle(
                 run_uri=run_uri, destination=destination, bundle=parity.outputs["bundle"]
@@ -112,6 +114,7 @@ def build(links: Links | None = None) -> BaseComponent:
         champion: str = "",
         champion_report: str = "",
         keep_serving: bool = False,
+        jobs: int = 0,
         accelerator: str = "",
         node_selector: dict = {},  # noqa: B006
         tolerations: list = [],  # noqa: B006
@@ -130,6 +133,7 @@ def build(links: Links | None = None) -> BaseComponent:
             champion: the bundle in service: nano, a folder or `s3://`; empty: a first deployment.
             champion_report: its report on the same images, where it has been judged already.
             keep_serving: whether the promoted service goes on after the run.
+            jobs: processes of each step; 0: one for each core.
             accelerator: resource name of the GPU that fine-tuning and evaluation ask for; empty: none.
             node_selector: labels of the nodes for them.
             tolerations: of those nodes' taints.
@@ -147,6 +151,7 @@ def build(links: Links | None = None) -> BaseComponent:
                 destination=destination,
                 serving_dir=serving_dir,
                 keep_serving=keep_serving,
+                jobs=jobs,
                 accelerator=accelerator,
                 node_selector=node_selector,
                 tolerations=tolerations,

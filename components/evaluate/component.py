@@ -10,6 +10,7 @@ def evaluate(
     run_uri: str,
     champion: str,
     champion_report: str,
+    jobs: int,
     data: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     challenger: dsl.Output[dsl.Artifact],
@@ -22,6 +23,7 @@ def evaluate(
         run_uri: the run's folder.
         champion: the bundle in service: nano, a folder or `s3://`; empty: there is none.
         champion_report: its report on the same images, where it has been judged already.
+        jobs: processes; 0: one for each core.
         data: its splits test and unseen judge.
         model: what `finetune` made.
         challenger: its report.
@@ -31,6 +33,7 @@ def evaluate(
     from etchline.chain.judging import evaluate
 
     given = {"champion": champion, "champion_report": champion_report, "run": run_uri}
+    given["jobs"] = jobs or None
     made = evaluate(data.path, model.path, challenger.path, in_service.path, **given)
     challenger.metadata.update(made.metadata)
     in_service.metadata.update({"champion": made.metadata["champion"]})

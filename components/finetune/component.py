@@ -11,6 +11,7 @@ def finetune(
     recipe: str,
     init: str,
     role: str,
+    jobs: int,
     data: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
@@ -22,13 +23,15 @@ def finetune(
         recipe: YAML text; empty: the nano network's.
         init: first weights: random, a checkpoint, nano, a bundle's folder or `s3://`.
         role: patch, full, both or single.
+        jobs: processes; 0: one for each core.
         data: learns from its split train, chooses by its split val.
         model: the bundle, and the training it came from.
         metrics: the best epoch and its validation ESD.
     """
     from etchline.chain.finetuning import finetune
 
-    made = finetune(data.path, model.path, recipe=recipe, init=init, model=role, run=run_uri)
+    given = {"recipe": recipe, "init": init, "model": role, "run": run_uri, "jobs": jobs or None}
+    made = finetune(data.path, model.path, **given)
     model.metadata.update(made.metadata)
     metrics.log_metric("val_esd_rate", made.metadata["val_esd_rate"])
     metrics.log_metric("best_epoch", made.metadata["best_epoch"])

@@ -8,6 +8,7 @@ from components import _image
 @dsl.component(base_image=_image.TRAIN, install_kfp_package=False)
 def verify_parity(
     run_uri: str,
+    jobs: int,
     data: dsl.Input[dsl.Dataset],
     candidate: dsl.Input[dsl.Model],
     bundle: dsl.Output[dsl.Model],
@@ -16,12 +17,13 @@ def verify_parity(
 
     Args:
         run_uri: the run's folder.
+        jobs: processes; 0: one for each core.
         data: its split val is segmented by both.
         candidate: the bundle with graphs.
         bundle: the same with the verdict in it.
     """
     from etchline.chain.exporting import verify_parity
 
-    made = verify_parity(candidate.path, data.path, bundle.path, run=run_uri)
+    made = verify_parity(candidate.path, data.path, bundle.path, run=run_uri, jobs=jobs or None)
     bundle.metadata.update(made.metadata)
     return str(made.value)

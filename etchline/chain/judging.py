@@ -123,7 +123,10 @@ def _judge(
     """
     items = [
         SegmentInput(
-            dataset.image_path(entry), _stem(entry), pixel_size_nm=entry.pixel_size_nm, sha256=entry.sha256.image
+            dataset.image_path(entry),
+            _stem(entry),
+            pixel_size_nm=entry.pixel_size_nm,
+            sha256=entry.sha256.image,
         )
         for entry in entries
     ]
@@ -232,5 +235,7 @@ def _pictures(
     for name, subject in zip(names, subjects, strict=True):
         exhibit = examine(subject, settings, box_xyxy=first.box_xyxy).exhibit
         assert exhibit is not None
-        pictures.append(Picture(name, f"errors of {name}, each boxed and lettered", exhibit.pictures[3].pixels))
+        pictures.append(
+            Picture(name, f"errors of {name}, each boxed and lettered", exhibit.pictures[3].pixels)
+        )
     return tuple(pictures)

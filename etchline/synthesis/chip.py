@@ -88,7 +88,9 @@ def _draw(request: SynthRequest, folder: Path, planned: PlannedImage) -> None:
     draw_files(request, planned, folder)
 
 
-def _entries(folder: Path, planned: Sequence[PlannedImage], splits: Sequence[Split]) -> tuple[ImageEntry, ...]:
+def _entries(
+    folder: Path, planned: Sequence[PlannedImage], splits: Sequence[Split]
+) -> tuple[ImageEntry, ...]:
     return tuple(
         make_entry(folder, each.image, each.mask, ic=each.ic, layer=each.layer, split=split)
         for each, split in zip(planned, splits, strict=True)
