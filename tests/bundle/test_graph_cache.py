@@ -1,7 +1,6 @@
 """Graphs made at first use: kept whole, mended where damaged, made once by two processes."""
 
 import multiprocessing
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -161,6 +160,6 @@ def test_a_graph_that_changes_meanwhile(small_onnx, tmp_path):
     shutil.copytree(small_onnx.bundle.folder, tmp_path / "b")
     bundle = load_bundle(tmp_path / "b")
     path = bundle.path("patch/encoder.onnx")
-    path.write_bytes(np.random.default_rng(0).bytes(os.stat(path).st_size))
+    path.write_bytes(np.random.default_rng(0).bytes(path.stat().st_size))
     with pytest.raises(BundleError, match=r"patch/encoder\.onnx: has changed since the bundle was loaded"):
         onnx_backend(bundle)
