@@ -32,3 +32,13 @@ def s3(s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     server = S3(s3_url)
     yield server
     server.remove()
+
+
+@pytest.fixture(scope="session")
+def small_onnx(tmp_path_factory):
+    """A bundle of small random networks, without and with graphs; see `onnx_bundles.Exported`."""
+    for name in ("torch", "onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(name, reason="the extras `train` and `onnx` are not installed")
+    from tests.onnx_bundles import export_small
+
+    return export_small(tmp_path_factory.mktemp("onnx"))

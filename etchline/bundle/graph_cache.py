@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from etchline import __version__
 from etchline.bundle.loading import Bundle
-from etchline.bundle.manifest import FilePart
+from etchline.bundle.manifest import FilePart, graph_paths
 from etchline.bundle.staging import file_parts
 from etchline.errors import BundleError, MissingPackageError, OutputError
 from etchline.storage import write_text
@@ -64,12 +64,12 @@ def cached_graphs(bundle: Bundle) -> CachedGraphs:
         OutputError: the cache cannot be written.
     """
     entry = cache_folder() / f"{bundle.digest}-{__version__}-{GRAPHS_VERSION}"
-    found = _read(entry)
+    found = _read(entry, bundle)
     if found is not None:
         return found
     try:
         with _alone(entry):
-            found = _read(entry)  # another process may have made it meanwhile
+            found = _read(entry, bundle)  # another process may have made it meanwhile
             return found or _make(bundle, entry)
     except OSError as error:
         raise OutputError(
@@ -78,10 +78,12 @@ def cached_graphs(bundle: Bundle) -> CachedGraphs:
         ) from error
 
 
-def _read(entry: Path) -> CachedGraphs | None:
-    """The entry if it is whole."""
+def _read(entry: Path, bundle: Bundle) -> CachedGraphs | None:
+    """The entry, if it is whole and holds what the bundle needs."""
     try:
         files = _Index.model_validate_json((entry / _INDEX).read_bytes()).files
+        if files.keys() != graph_paths(bundle.manifest):
+            return None
         for name, part in files.items():
             with (entry / name).open("rb") as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() != part.sha256:

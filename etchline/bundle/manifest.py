@@ -166,10 +166,14 @@ def graph_path(role: Role, name: GraphName) -> str:
     return f"{role}/{name}.onnx"
 
 
+def graph_paths(manifest: BundleManifest) -> set[str]:
+    """The paths of the ONNX graphs of all networks, whether they are there or not."""
+    return {graph_path(role, name) for role in manifest.networks for name in GRAPHS}
+
+
 def missing_graphs(manifest: BundleManifest) -> list[str]:
-    """The ONNX graphs of its networks that a bundle lacks."""
-    wanted = [graph_path(role, name) for role in manifest.networks for name in GRAPHS]
-    return [path for path in wanted if path not in manifest.files]
+    """The ONNX graphs of its networks that a bundle lacks, sorted."""
+    return sorted(graph_paths(manifest) - manifest.files.keys())
 
 
 def has_graphs(manifest: BundleManifest) -> bool:

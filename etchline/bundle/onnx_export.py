@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnxscript  # noqa: F401  (torch looks for it late, when a network is traced already)
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate

@@ -33,7 +33,7 @@ ENGINE_PACKAGES = ("torch", "sam2", "safetensors", "onnx", "onnxruntime", "onnxs
 
 def export(
     out_dir: Annotated[
-        Path, typer.Argument(help="What `etchline train` wrote, or a bundle to add an engine to."), READ
+        Path, typer.Argument(help="What `etchline train` wrote, or a bundle that gets an engine."), READ
     ],
     bundle_dir: Annotated[
         Path, typer.Argument(help="Becomes the bundle; must be empty or not there."), BUNDLE
@@ -65,8 +65,8 @@ def export(
     """Make a bundle of a training's networks, calibrated on validation images.
 
     The policy and limits with the fewest errors are taken; images of test and unseen are never looked at.
-    With --engine, OUT_DIR may be a bundle, which is copied. An engine that does not give what
-    torch gives stays out of the bundle: exit code 1.
+    With --engine, OUT_DIR may be a bundle, which is copied. An engine that does not give what torch gives
+    stays out of the new bundle: exit code 1.
     """
     with exit_codes(debug):
         chosen = _engine(engine, verify)
