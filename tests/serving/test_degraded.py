@@ -1,6 +1,8 @@
 """What happens to an image when its networks cannot be asked, and that nothing is silent about it."""
 
+import base64
 import json
+import time
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from tests.serving.asking import INFER, PREDICT, ask, infer_body, metric, scan
 from tests.serving.stand_in import StandIn, standing_in
 
 pytestmark = pytest.mark.xdist_group("serving")
+PNG = encode_png(scan())
 
 
 @pytest.fixture
@@ -29,70 +32,63 @@ def classical_hw(tmp_path):
     return read_image(tmp_path / "classical" / "a_lines.png").pixels_hw
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def lonely(service):
-    """The service without its predictor, which comes back in the end; the answer it then gives is checked."""
-    png = encode_png(scan())
-    before = ask(service.url + INFER, infer_body(png))
-    assert before.json["parameters"]["degraded"] is False
+    """The service without its predictor, which comes back in the end."""
+    assert ask(service.url + INFER, infer_body(PNG)).json["parameters"]["degraded"] is False
     stop_process(service.predictor)
     yield service
-    again = restart_process(service.predictor)
-    # What the fixture `service` stops in the end is the new process.
-    object.__setattr__(service, "predictor", again)
-    for _ in range(600):
-        after = ask(service.url + INFER, infer_body(png))
-        if not after.json["parameters"]["degraded"]:
-            break
-    assert after.json["parameters"] == before.json["parameters"]
-    assert after.output("mask") == before.output("mask")
+    if not service.predictor.is_running:
+        bring_back(service)
 
 
-def test_the_classical_answer_stands_in(lonely, classical_hw, tmp_path):
-    png, url = encode_png(scan()), lonely.url + INFER
-    counted = [
-        metric(lonely.url, f'etchline_degraded_total{{fault="{fault}"}}')
-        for fault in ("down", "digest", "late")
-    ]
+def bring_back(service):
+    """Starts the predictor again; what the fixture `service` stops in the end is the new process."""
+    object.__setattr__(service, "predictor", restart_process(service.predictor))
+    until = time.monotonic() + 300
+    while ask(f"{service.predictor_url}/v2/health/ready", patient=True).status != 200:
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
-    reply = ask(url, infer_body(png))
+
+def test_the_classical_answer_stands_in(lonely, classical_hw):
+    reply = ask(lonely.url + INFER, infer_body(PNG))
     assert reply.status == 200
     assert np.array_equal(reply.picture("mask"), classical_hw)
-    assert reply.json["parameters"]["degraded"] is True
-    assert reply.json["parameters"]["degraded_by"] == reply.record["degraded"] == "down"
-    assert (
-        reply.json["parameters"]["bundle_digest"]
-        == classical_bundle().digest
-        == reply.record["bundle"]["digest"]
-    )
-    assert reply.record["options"]["network"] is None
-    assert {cell["source"] for cell in reply.record["cells"]} == {"classical"}
-    v1 = ask(
-        lonely.url + PREDICT, {"instances": [{"image": {"b64": infer_body(png)["inputs"][0]["data"][0]}}]}
-    )
+    parameters, record = reply.json["parameters"], reply.record
+    assert parameters["degraded"] is True
+    assert parameters["degraded_by"] == record["degraded"] == "down"
+    assert parameters["bundle_digest"] == record["bundle"]["digest"] == classical_bundle().digest
+    assert record["options"]["network"] is None
+    assert {cell["source"] for cell in record["cells"]} == {"classical"}
+    v1 = ask(lonely.url + PREDICT, {"instances": [{"image": {"b64": base64.b64encode(PNG).decode()}}]})
     assert v1.json["predictions"][0]["record"]["degraded"] == "down"
+    # It stays live, and ready for what it still can do.
+    assert ask(f"{lonely.url}/v2/health/live").status == ask(f"{lonely.url}/v2/health/ready").status == 200
 
-    forbidden = ask(url, infer_body(png, allow_degraded=False))
+
+def test_a_request_can_forbid_it(lonely):
+    forbidden = ask(lonely.url + INFER, infer_body(PNG, allow_degraded=False))
     assert forbidden.status == 503
     assert "UNAVAILABLE" in forbidden.json["error"]
     assert "allow_degraded" in forbidden.json["error"]
-    # It stays live, and ready for what it still can do.
-    assert ask(f"{lonely.url}/v2/health/live").status == ask(f"{lonely.url}/v2/health/ready").status == 200
-    _check_client(lonely.url, tmp_path)
 
-    with standing_in(StandIn("0" * 64), lonely.predictor_address):
-        reply = _until(lambda: ask(url, infer_body(png)), "digest")
-        assert np.array_equal(reply.picture("mask"), classical_hw)
-    own = load_bundle(SHIPPED).digest
-    with standing_in(StandIn(own, delay_s=3.0), lonely.predictor_address):
-        reply = _until(lambda: ask(url, infer_body(png, deadline_s=1.0)), "late")
-        assert np.array_equal(reply.picture("mask"), classical_hw)
-    found = [
-        metric(lonely.url, f'etchline_degraded_total{{fault="{fault}"}}')
-        for fault in ("down", "digest", "late")
-    ]
-    assert all(new > old for new, old in zip(found, counted, strict=True))
-    assert metric(lonely.url, 'etchline_images_total{answer="degraded"}') >= 4
+
+@pytest.mark.parametrize(
+    ("fault", "servicer", "parameters"),
+    [
+        ("digest", StandIn("0" * 64), {}),
+        ("late", StandIn(load_bundle(SHIPPED).digest, delay_s=3.0), {"deadline_s": 1.0}),
+    ],
+    ids=["digest", "late"],
+)
+def test_another_bundle_and_a_late_answer(lonely, classical_hw, fault, servicer, parameters):
+    sample = f'etchline_degraded_total{{fault="{fault}"}}'
+    counted = metric(lonely.url, sample)
+    with standing_in(servicer, lonely.predictor_address):
+        reply = _until(lambda: ask(lonely.url + INFER, infer_body(PNG, **parameters)), fault)
+    assert np.array_equal(reply.picture("mask"), classical_hw)
+    assert metric(lonely.url, sample) == counted + 1
 
 
 def _until(ask_again, fault):
@@ -104,8 +100,9 @@ def _until(ask_again, fault):
     raise AssertionError(f"never {fault}: {reply.json['parameters']}")
 
 
-def _check_client(url, tmp_path):
-    image, out = str(tmp_path / "a.png"), tmp_path / "out"
+def test_the_client_tells(lonely, tmp_path):
+    image, out, url = str(tmp_path / "a.png"), tmp_path / "out", lonely.url
+    write_image(tmp_path / "a.png", scan())
     result = CliRunner().invoke(app, ["client", image, "--out", str(out), "--url", url, "--json"])
     assert result.exit_code == 0
     assert json.loads(result.stdout)["total"] == {"done": 1, "degraded": 1, "failed": 0}
@@ -113,3 +110,14 @@ def _check_client(url, tmp_path):
     result = CliRunner().invoke(app, ["client", image, "--out", str(out), "--url", url, "--forbid-degraded"])
     assert result.exit_code == 3
     assert "answers 503" in result.stderr
+
+
+def test_the_networks_answer_again_within_seconds(lonely):
+    bring_back(lonely)
+    since = time.monotonic()
+    while ask(lonely.url + INFER, infer_body(PNG)).json["parameters"]["degraded"]:
+        assert time.monotonic() - since < 10
+    reply = ask(lonely.url + INFER, infer_body(PNG))
+    assert reply.json["parameters"]["bundle_digest"] == load_bundle(SHIPPED).digest
+    assert reply.record["degraded"] is None
+    assert reply.record["options"]["network"]["backend"] == "predictor: torch cpu float32"

@@ -15,9 +15,17 @@ import numpy as np
 import pytest
 
 from etchline.bundle.shipped import SHIPPED
-from etchline.errors import ServiceError, SettingsError
+from etchline.errors import BundleError, ServiceError, SettingsError
 from etchline.images import write_image
-from etchline.rollout.local import LocalSettings, is_ready, read_service, start_service
+from etchline.rollout.local import (
+    LocalSettings,
+    is_ready,
+    read_service,
+    restart_process,
+    start_service,
+    stop_process,
+    wait_ready,
+)
 from serving import predictor, transformer
 from serving.settings import parse_predictor, parse_transformer
 from tests.segmentation.drawing import tracks
@@ -29,8 +37,8 @@ pytestmark = pytest.mark.xdist_group("serving")
 
 def test_another_program_can_find_the_service(service):
     found = read_service(Path(service.predictor.log).parent)
-    assert (found.url, found.transformer.pid) == (service.url, service.transformer.pid)
-    assert found.is_running
+    assert (found.url, found.transformer) == (service.url, service.transformer)
+    assert found.transformer.is_running
     assert is_ready(found)
     stranger = found.transformer.model_copy(update={"born": found.transformer.born - 1})
     assert not stranger.is_running  # its number was given to another process
@@ -48,15 +56,31 @@ def test_a_port_in_use(tmp_path):
             start_service(SHIPPED, tmp_path, LocalSettings(grpc_port=port))
 
 
-def test_a_broken_bundle_is_told_and_nothing_stays(tmp_path):
+def test_a_broken_bundle_is_told_before_anything_starts(tmp_path):
     bundle = shutil.copytree(SHIPPED, tmp_path / "bundle")
     (bundle / "patch" / "weights.safetensors").write_bytes(b"broken")
-    with pytest.raises(
-        ServiceError, match=r"the (predictor|transformer) ended: error: .*weights\.safetensors: 6 bytes"
-    ):
+    with pytest.raises(BundleError, match=r"weights\.safetensors: 6 bytes"):
         start_service(bundle, tmp_path / "run")
-    assert not read_service(tmp_path / "run").is_running
-    assert not read_service(tmp_path / "run").transformer.is_running
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_process_that_ends_is_told_with_its_last_word(service, tmp_path):
+    command = (sys.executable, "-c", "print('working'); print('error: no weights'); print('end')")
+    ended = restart_process(
+        service.predictor.model_copy(update={"command": command, "log": str(tmp_path / "log")})
+    )
+    with pytest.raises(ServiceError, match=r"the predictor ended: error: no weights \(log: .*log\)"):
+        while True:
+            wait_ready(service.model_copy(update={"predictor": ended}), 60)
+    stop_process(ended)
+
+
+def test_a_service_that_never_gets_ready(service, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        running = service.model_copy(update={"url": url, "predictor": service.transformer})
+        with pytest.raises(ServiceError, match=r"not ready after 0\.1 s: .* \(log: "):
+            wait_ready(running, 0.1)
 
 
 def test_a_predictor_that_sees_something_else_does_not_start(tmp_path, capsys):
@@ -124,17 +148,17 @@ def test_metrics_say_what_was_done(service, png):
         'etchline_images_total{answer="networks"}': 1.0,
         "etchline_image_seconds_count": 1.0,
         'etchline_stage_seconds_count{stage="segment"}': 1.0,
-        "etchline_cell_confidence_count": 6.0,
-        'etchline_cells_total{source="patch"}': 6.0,
+        "etchline_cell_confidence_count": 4.0,
+        'etchline_cells_total{source="patch"}': 4.0,
     }
     before = {name: metric(service.url, name) for name in samples}
     calls = metric(service.url, 'etchline_call_seconds_count{role="patch"}')
     views = metric(service.predictor_url, 'etchline_batch_views_sum{role="patch"}')
     record = ask(service.url + INFER, infer_body(png)).record
-    assert len(record["cells"]) == 6
+    assert len(record["cells"]) == 4
     assert {name: metric(service.url, name) - before[name] for name in samples} == samples
     assert metric(service.url, 'etchline_call_seconds_count{role="patch"}') > calls
-    assert metric(service.predictor_url, 'etchline_batch_views_sum{role="patch"}') == views + 6
+    assert metric(service.predictor_url, 'etchline_batch_views_sum{role="patch"}') == views + 4
 
 
 def test_the_trace_reaches_the_predictor(service, png):
