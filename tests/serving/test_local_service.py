@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -64,14 +65,20 @@ def test_a_broken_bundle_is_told_before_anything_starts(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def wait_until_it_ends(service):
+    """The other process is ready all the time."""
+    for _ in range(1000):
+        wait_ready(service, 60)
+        time.sleep(0.05)
+
+
 def test_a_process_that_ends_is_told_with_its_last_word(service, tmp_path):
     command = (sys.executable, "-c", "print('working'); print('error: no weights'); print('end')")
     ended = restart_process(
         service.predictor.model_copy(update={"command": command, "log": str(tmp_path / "log")})
     )
     with pytest.raises(ServiceError, match=r"the predictor ended: error: no weights \(log: .*log\)"):
-        while True:
-            wait_ready(service.model_copy(update={"predictor": ended}), 60)
+        wait_until_it_ends(service.model_copy(update={"predictor": ended}))
     stop_process(ended)
 
 
