@@ -20,6 +20,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from etchline import storage
+from etchline.bundle import load_bundle
 from etchline.errors import ServiceError, SettingsError
 
 STATE = "service.json"
@@ -113,11 +114,13 @@ def start_service(bundle: Path, folder: Path, settings: LocalSettings | None = N
         settings: see `LocalSettings`.
 
     Raises:
+        BundleError: the bundle cannot be used.
         SettingsError: a port is in use.
         ServiceError: a process ended, or the service was not ready in time; then nothing runs any more. The
             message holds the end of the log.
     """
     settings = settings or LocalSettings()
+    load_bundle(bundle)  # both would refuse it, too, but seconds later
     ports = _ports(settings)
     folder.mkdir(parents=True, exist_ok=True)
     shared = ("--bundle", str(bundle.resolve()), "--host", settings.host)

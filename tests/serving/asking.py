@@ -38,8 +38,11 @@ class Reply:
         return json.loads(self.output("record")[0])
 
 
-def ask(url, body=None, headers=None):
-    """A POST, or a GET without a body; 4xx and 5xx come back like any reply."""
+def ask(url, body=None, headers=None, patient=False):
+    """A POST, or a GET without a body; 4xx and 5xx come back like any reply.
+
+    With `patient`, nobody there is a reply, too, of status 0.
+    """
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"content-type": "application/json", **(headers or {})})
     try:
@@ -47,6 +50,10 @@ def ask(url, body=None, headers=None):
             return Reply(response.status, response.read())
     except urllib.error.HTTPError as error:
         return Reply(error.code, error.read())
+    except urllib.error.URLError:
+        if not patient:
+            raise
+        return Reply(0, b"")
 
 
 def infer_body(png, outputs=(), **parameters):

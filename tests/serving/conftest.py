@@ -20,6 +20,7 @@ def service(tmp_path_factory, allowed):
     """Predictor and transformer over the shipped bundle; whoever stops one starts it again."""
     limits = ("--max-bytes", str(MAX_BYTES), "--max-pixels", str(MAX_PIXELS))
     settings = LocalSettings(
+        ready_within_s=400,  # machines may be busy
         predictor_options=("--max-wait-ms", "20"),
         transformer_options=(*limits, "--uri-prefix", allowed.as_uri()),
     )
