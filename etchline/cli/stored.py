@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 
 from etchline.cli.frame import exit_codes, progress, stderr
-from etchline.errors import OutputError, StorageError
+from etchline.errors import EtchlineError, OutputError, StorageError
 from etchline.storage import (
     S3Uri,
     download_folder,
@@ -102,15 +102,15 @@ class Workspace:
         """Uploads what the command has written.
 
         Raises:
-            StorageError: it could not be uploaded; the message says where it stays.
+            StorageError: it could not be uploaded; a note says where it stays.
         """
         try:
             for output in self.outputs:
                 output.upload()
-        except (StorageError, KeyboardInterrupt) as error:
+        except (EtchlineError, KeyboardInterrupt):
             self.keep = True
             stderr().print(f"note: the results stay in {output.path.parent}/", markup=False, named=False)
-            raise error
+            raise
 
     def _opened(self) -> Path:
         if self.root is None:

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from etchline.bundle.shipped import SHIPPED
 from etchline.cli import stored
 from etchline.cli.app import app
-from etchline.storage import open_store, upload_folder
+from etchline.datasets import load_dataset
+from etchline.storage import download_folder, open_store, upload_folder
 from tests.cli.test_help import COMMANDS
 from tests.s3_server import S3
 
@@ -67,7 +68,9 @@ def test_a_layer_from_s3_to_s3(s3: S3, dataset: str, tmp_path: Path) -> None:
     assert len(masks) == 4
     for mask in masks:
         assert s3.get(f"out/lines/{mask.relative_to(tmp_path / 'lines').as_posix()}") == mask.read_bytes()
-    scored = etchline("evaluate", lines, "--dataset", dataset, "--out", s3.uri("out/report"), "--json")
+    scored = etchline(
+        "evaluate", lines, "--dataset", dataset, "--out", s3.uri("out/report"), "--json", "--jobs", "1"
+    )
     assert json.loads(scored.stdout) == json.loads(s3.get("out/report/report.json"))
     assert not list((tmp_path / "cache" / "work").iterdir())
 
@@ -82,7 +85,7 @@ def test_a_bad_image_costs_only_itself(s3: S3, dataset: str) -> None:
     assert len([key for key in s3.keys("lines/") if key.endswith(".json")]) == 3
 
 
-def test_datasets_are_not_replaced_unless_asked(s3: S3, dataset: str) -> None:
+def test_datasets_are_not_replaced_unless_asked(s3: S3, dataset: str, tmp_path: Path) -> None:
     before = s3.keys()
     result = etchline("synth", dataset, *SMALL, "--seed", "1", code=2)
     assert f"error: {dataset}: exists and is not empty" in result.stderr
@@ -90,7 +93,10 @@ def test_datasets_are_not_replaced_unless_asked(s3: S3, dataset: str) -> None:
     manifest = s3.get("data/bench/dataset.json")
     etchline("synth", dataset, *SMALL, "--seed", "1", "--overwrite")
     assert s3.get("data/bench/dataset.json") != manifest
-    etchline("dataset", "check", dataset)
+    download_folder(dataset, tmp_path / "copy")
+    replaced = load_dataset(tmp_path / "copy")
+    for entry in replaced.images:
+        replaced.verify(entry)
     etchline("dataset", "split", dataset, "--seed", "5")
     etchline("dataset", "show", dataset, "--out", s3.uri("sheet.png"))
     assert s3.get("sheet.png").startswith(b"\x89PNG")
