@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 
 from etchline.cli.frame import exit_codes, progress, stderr
-from etchline.errors import OutputError, StorageError
+from etchline.errors import EtchlineError, OutputError, StorageError
 from etchline.storage import (
     S3Uri,
     download_folder,
@@ -102,15 +102,15 @@ class Workspace:
         """Uploads what the command has written.
 
         Raises:
-            StorageError: it could not be uploaded; the message says where it stays.
+            StorageError: it could not be uploaded; a note says where it stays.
         """
         try:
             for output in self.outputs:
                 output.upload()
-        except (StorageError, KeyboardInterrupt) as error:
+        except (EtchlineError, KeyboardInterrupt):
             self.keep = True
             stderr().print(f"note: the results stay in {output.path.parent}/", markup=False, named=False)
-            raise error
+            raise
 
     def _opened(self) -> Path:
         if self.root is None:
@@ -177,7 +177,7 @@ class _Output:
         return parts[0] in self.place.scratch or any(part.startswith(".") for part in parts)
 
 
-_current: ContextVar[Workspace] = ContextVar("workspace")
+_current: ContextVar[Workspace | None] = ContextVar("workspace", default=None)
 
 
 class Commands(typer.Typer):
@@ -217,7 +217,11 @@ def fetched(location: Path | str) -> Path:
     Raises:
         StorageError: it cannot be read.
     """
-    return _current.get().local(location, READ) if is_s3(location) else Path(location)
+    if not is_s3(location):
+        return Path(location)
+    workspace = _current.get()
+    assert workspace is not None, "commands are registered with Commands"
+    return workspace.local(location, READ)
 
 
 def _with_storage(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -312,4 +316,5 @@ def _states(path: Path) -> dict[str, tuple[int, int]]:
 
 def work_root() -> Path | None:
     """Where the copies of the running command lie; `None` where it has none."""
-    return _current.get().root
+    workspace = _current.get()
+    return None if workspace is None else workspace.root

@@ -39,6 +39,7 @@ class Cache:
             OutputError: the cache or `path` cannot be written.
         """
         content = (
+            os.environ.get("AWS_ENDPOINT_URL_S3", ""),
             os.environ.get("AWS_ENDPOINT_URL", ""),
             store.location,
             file.name,

@@ -59,7 +59,7 @@ def open_store(location: Path | str) -> Store:
     try:
         from etchline.storage.s3_store import S3Store
     except ModuleNotFoundError as error:
-        if error.name not in ("boto3", "botocore", "s3transfer"):
+        if (error.name or "").partition(".")[0] not in ("boto3", "botocore", "s3transfer"):
             raise
         raise MissingPackageError(f"{uri}: S3 needs boto3: pip install 'etchline[s3]'") from error
     return S3Store(uri)

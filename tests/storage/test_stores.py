@@ -175,8 +175,8 @@ class TestS3Alone:
         files = {f"{number:04}": b"%d" % number for number in range(1005)}
         upload_folder(write(tmp_path / "a", files), s3.uri("many"))
         s3.put("many-others/x", b"of another prefix")
-        download_folder(s3.uri("many"), tmp_path / "b")
-        assert tree(tmp_path / "b") == files
+        found = open_store(s3.uri("many")).files()
+        assert {file.name: file.bytes for file in found} == {name: len(data) for name, data in files.items()}
 
     def test_objects_of_others_need_no_sha256(self, s3: S3, tmp_path: Path) -> None:
         s3.put("p/x", b"abc")
