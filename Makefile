@@ -11,7 +11,7 @@ PORT ?= 8080
 GRPC_PORT ?= 8081
 BUNDLE ?= nano
 # What the tests and the service need; variables, because `call` would take the comma for its own.
-TESTED := .[dev,onnx,s3,serve,train]
+TESTED := .[dev,onnx,pipelines,s3,serve,train]
 SERVED := .[train,serve]
 
 SHELL := /bin/bash

@@ -55,7 +55,7 @@ def run(
         bool, typer.Option("--local", help="On this machine, each step as a process of its own.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="New folder for the run; default: runs/NAME/<UTC time>.")
+        Path | None, typer.Option(metavar="DIR", help="New folder of the run; default: runs/NAME/<UTC time>.")
     ] = None,
     dataset: Annotated[
         str, typer.Option(metavar="DIR|s3://...", help="Annotated images; or give --chip.")
@@ -64,7 +64,7 @@ def run(
         str, typer.Option(metavar="JSON", help='Draw them instead, such as \'{"ic": "ic09", "train": 10}\'.')
     ] = "",
     recipe: Annotated[
-        Path | None, typer.Option(metavar="FILE.yaml", help="Of the training; its section gate has the limits.")
+        Path | None, typer.Option(metavar="FILE.yaml", help="Of the training; section gate has the limits.")
     ] = None,
     init: Annotated[
         str, typer.Option(metavar="random|CKPT|BUNDLE", help="First weights, as `etchline train` takes them.")
@@ -74,7 +74,7 @@ def run(
         str, typer.Option(metavar="BUNDLE", help="What is in service; default: a first deployment.")
     ] = "",
     champion_report: Annotated[
-        str, typer.Option(metavar="REPORT.json", help="Of the champion, on the same images; default: judged now.")
+        str, typer.Option(metavar="REPORT.json", help="Of the champion, same images; default: judged now.")
     ] = "",
     destination: Annotated[
         str,

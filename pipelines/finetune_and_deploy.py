@@ -1,4 +1,4 @@
-"""Labelled images to a model in service: fine-tune, judge, gate, export, compare, publish, deploy, ask, switch."""
+"""Labelled images to a model in service, through the ESD gate, the parity gate and a smoke test."""
 
 from dataclasses import dataclass
 

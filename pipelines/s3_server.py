@@ -1,4 +1,4 @@
-"""An S3 server for one run: moto's, in memory, in a process of its own. For trying things out and for tests."""
+"""An S3 server for one run: moto's, in memory, in a process of its own; to try things out."""
 
 import contextlib
 import os

@@ -16,9 +16,7 @@ def deploy_service(run_uri: str, location: str, champion: str, serving_dir: str,
         serving_dir: folder for the services of this machine.
         keep_serving: whether services go on after the run.
     """
-    from etchline.chain.deploying import deploy_service
+    from etchline.chain.deploying import deploy
 
-    made = deploy_service(
-        location, champion=champion, serving=serving_dir, keep_serving=keep_serving, run=run_uri
-    )
+    made = deploy(location, champion=champion, serving=serving_dir, keep_serving=keep_serving, run=run_uri)
     return str(made.value)

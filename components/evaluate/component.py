@@ -30,11 +30,17 @@ def evaluate(
         in_service: the champion's report, or the word that there is no champion.
         metrics: the challenger's ESD.
     """
-    from etchline.chain.judging import evaluate
+    from etchline.chain.judging import judge
 
-    given = {"champion": champion, "champion_report": champion_report, "run": run_uri}
-    given["jobs"] = jobs or None
-    made = evaluate(data.path, model.path, challenger.path, in_service.path, **given)
+    made = judge(
+        data.path,
+        model.path,
+        (challenger.path, in_service.path),
+        champion=champion,
+        champion_report=champion_report,
+        run=run_uri,
+        jobs=jobs or None,
+    )
     challenger.metadata.update(made.metadata)
     in_service.metadata.update({"champion": made.metadata["champion"]})
     for name in ("esd_rate", "esd_errors", "lines"):

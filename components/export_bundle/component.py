@@ -14,8 +14,8 @@ def export_bundle(run_uri: str, model: dsl.Input[dsl.Model], candidate: dsl.Outp
         model: what `finetune` made.
         candidate: the bundle with graphs that no one has compared yet.
     """
-    from etchline.chain.exporting import export_bundle
+    from etchline.chain.exporting import add_graphs
 
-    made = export_bundle(model.path, candidate.path, run=run_uri)
+    made = add_graphs(model.path, candidate.path, run=run_uri)
     candidate.metadata.update(made.metadata)
     return str(made.value)

@@ -28,10 +28,11 @@ def finetune(
         model: the bundle, and the training it came from.
         metrics: the best epoch and its validation ESD.
     """
-    from etchline.chain.finetuning import finetune
+    from etchline.chain.finetuning import fine_tune
 
-    given = {"recipe": recipe, "init": init, "model": role, "run": run_uri, "jobs": jobs or None}
-    made = finetune(data.path, model.path, **given)
+    made = fine_tune(
+        data.path, model.path, recipe=recipe, init=init, model=role, run=run_uri, jobs=jobs or None
+    )
     model.metadata.update(made.metadata)
     metrics.log_metric("val_esd_rate", made.metadata["val_esd_rate"])
     metrics.log_metric("best_epoch", made.metadata["best_epoch"])

@@ -22,8 +22,8 @@ def gate_esd(
         in_service: the champion's report.
         verdict: every check with its reason, as JSON and as a page.
     """
-    from etchline.chain.gating import gate_esd
+    from etchline.chain.gating import decide
 
-    made = gate_esd(challenger.path, in_service.path, verdict.path, recipe=recipe, run=run_uri)
+    made = decide(challenger.path, in_service.path, verdict.path, recipe=recipe, run=run_uri)
     verdict.metadata.update(made.metadata)
     return bool(made.value)

@@ -16,8 +16,8 @@ def prepare_data(run_uri: str, dataset: str, chip: dict, jobs: int, data: dsl.Ou
         jobs: processes; 0: one for each core.
         data: the dataset.
     """
-    from etchline.chain.preparing import prepare_data
+    from etchline.chain.preparing import prepare
 
-    made = prepare_data(data.path, dataset=dataset, chip=chip, run=run_uri, jobs=jobs or None)
+    made = prepare(data.path, dataset=dataset, chip=chip, run=run_uri, jobs=jobs or None)
     data.metadata.update(made.metadata)
     return str(made.metadata["dataset_digest"])

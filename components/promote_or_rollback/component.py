@@ -18,9 +18,7 @@ def promote_or_rollback(
         serving_dir: folder for the services of this machine.
         keep_serving: whether the promoted service goes on after the run.
     """
-    from etchline.chain.deploying import promote_or_rollback
+    from etchline.chain.deploying import switch
 
-    made = promote_or_rollback(
-        service, passed=passed, serving=serving_dir, keep_serving=keep_serving, run=run_uri
-    )
+    made = switch(service, passed=passed, serving=serving_dir, keep_serving=keep_serving, run=run_uri)
     return str(made.value)

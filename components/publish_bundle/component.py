@@ -14,7 +14,7 @@ def publish_bundle(run_uri: str, destination: str, bundle: dsl.Input[dsl.Model])
         destination: a folder or `s3://bucket/prefix`.
         bundle: what is published.
     """
-    from etchline.chain.publishing import publish_bundle
+    from etchline.chain.publishing import publish
 
-    made = publish_bundle(bundle.path, destination=destination, run=run_uri)
+    made = publish(bundle.path, destination=destination, run=run_uri)
     return str(made.value)

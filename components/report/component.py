@@ -14,7 +14,7 @@ def report(run_uri: str, status: dsl.PipelineTaskFinalStatus, page: dsl.Output[d
         status: what became of the run.
         page: the report.
     """
-    from etchline.chain.reporting import report
+    from etchline.chain.reporting import write_report
 
-    made = report(run_uri, state=str(status.state), page=page.path)
+    made = write_report(run_uri, state=str(status.state), page=page.path)
     page.metadata.update(made.metadata)

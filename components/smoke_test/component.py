@@ -14,6 +14,6 @@ def smoke_test(run_uri: str, service: str, data: dsl.Input[dsl.Dataset]) -> bool
         service: what `deploy_service` started.
         data: one of its judged images is asked.
     """
-    from etchline.chain.deploying import smoke_test
+    from etchline.chain.deploying import ask
 
-    return bool(smoke_test(service, data.path, run=run_uri).value)
+    return bool(ask(service, data.path, run=run_uri).value)

@@ -22,8 +22,8 @@ def verify_parity(
         candidate: the bundle with graphs.
         bundle: the same with the verdict in it.
     """
-    from etchline.chain.exporting import verify_parity
+    from etchline.chain.exporting import compare
 
-    made = verify_parity(candidate.path, data.path, bundle.path, run=run_uri, jobs=jobs or None)
+    made = compare(candidate.path, data.path, bundle.path, run=run_uri, jobs=jobs or None)
     bundle.metadata.update(made.metadata)
     return str(made.value)

@@ -19,8 +19,8 @@ from etchline.rollout.switching import (
 )
 
 
-def deploy_service(location: str, *, champion: str, serving: str, keep_serving: bool, run: str) -> Made:
-    """Starts a service of a published bundle beside the one in service; the value is the folder of the new one.
+def deploy(location: str, *, champion: str, serving: str, keep_serving: bool, run: str) -> Made:
+    """Starts a service of a published bundle beside the one in service; the value is the new one's folder.
 
     Where services are kept, the champion is first brought into service, so that something answers whatever
     becomes of the challenger.
@@ -47,7 +47,7 @@ def deploy_service(location: str, *, champion: str, serving: str, keep_serving: 
         return work.made(endpoint.service)
 
 
-def smoke_test(service: str, dataset: str, *, run: str) -> Made:
+def ask(service: str, dataset: str, *, run: str) -> Made:
     """Asks a service over HTTP and compares its masks with the bundle's; the value is whether they are right.
 
     A service that does not answer is a failed test and no error, so that the next link can roll back.
@@ -73,7 +73,7 @@ def smoke_test(service: str, dataset: str, *, run: str) -> Made:
         return work.made(not work.reasons)
 
 
-def promote_or_rollback(service: str, *, passed: bool, serving: str, keep_serving: bool, run: str) -> Made:
+def switch(service: str, *, passed: bool, serving: str, keep_serving: bool, run: str) -> Made:
     """Puts the new service into service, or takes it away again; the value says which.
 
     Args:

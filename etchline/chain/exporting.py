@@ -21,8 +21,8 @@ from etchline.errors import RefusedError
 from etchline.storage import write_text
 
 
-def export_bundle(model: str, out: str, *, run: str) -> Made:
-    """Writes the bundle of `finetune` with ONNX graphs of its networks to `out`. No one has compared them yet.
+def add_graphs(model: str, out: str, *, run: str) -> Made:
+    """Writes the bundle of `finetune` with ONNX graphs to `out`. No one has compared them yet.
 
     Raises:
         BundleError: the bundle cannot be used, or torch cannot export a network.
@@ -35,7 +35,7 @@ def export_bundle(model: str, out: str, *, run: str) -> Made:
         return work.made(made.digest)
 
 
-def verify_parity(candidate: str, dataset: str, out: str, *, run: str, jobs: int | None = None) -> Made:
+def compare(candidate: str, dataset: str, out: str, *, run: str, jobs: int | None = None) -> Made:
     """Compares a bundle's graphs with torch; the bundle, with the verdict in it, goes to `out` if they pass.
 
     Args:

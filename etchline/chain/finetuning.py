@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def finetune(
+def fine_tune(
     dataset: str, out: str, *, recipe: str, init: str, model: str, run: str, jobs: int | None = None
 ) -> Made:
     """Trains on a dataset, and writes the calibrated bundle of what was learnt to `out/bundle`.

@@ -10,7 +10,7 @@ from etchline.evaluation.gate.page import HTML_NAME
 from etchline.training.recipe import parse_recipe
 
 
-def gate_esd(challenger: str, champion: str, out: str, *, recipe: str, run: str) -> Made:
+def decide(challenger: str, champion: str, out: str, *, recipe: str, run: str) -> Made:
     """The verdict, written to `out`; its value is whether the gate is passed.
 
     Args:

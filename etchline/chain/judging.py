@@ -50,24 +50,23 @@ class _Judged:
     records: dict[str, SegmentRecord]
 
 
-def evaluate(
+def judge(
     dataset: str,
     model: str,
-    challenger_out: str,
-    champion_out: str,
+    outs: tuple[str, str],
     *,
     champion: str,
     champion_report: str,
     run: str,
     jobs: int | None = None,
 ) -> Made:
-    """Judges the model that `finetune` left, and whatever it is to be compared with, on test and unseen images.
+    """Judges the model that `finetune` left, and what it is compared with, on test and unseen images.
 
     Args:
         dataset: folder.
         model: folder of `finetune`.
-        challenger_out: folder; gets `report.json` and `report.html`, the page with all of them side by side.
-        champion_out: folder; gets the champion's `report.json`, or a file that says that there is none.
+        outs: two folders. The challenger's gets `report.json` and `report.html`, the page with all of them
+            side by side; the champion's gets its `report.json`, or a file that says that there is none.
         champion: the bundle in service: nano, a folder or `s3://`; empty: there is none.
         champion_report: its report on the same images, where it has been judged already.
         run: the run's folder.
@@ -77,14 +76,12 @@ def evaluate(
         EtchlineError: a bundle, the dataset or the report cannot be used, or an image cannot be judged.
     """
     with recording("evaluate", run) as work:
-        data, out = load_dataset(dataset), Path(challenger_out)
+        data, (out, champion_out) = load_dataset(dataset), map(Path, outs)
         bundle = load_bundle(Path(model) / BUNDLE)
         settings, entries = esd_of(bundle), data.select(split=JUDGED)
         methods = {CLASSICAL: classical_bundle()}
         if champion:
-            methods[CHAMPION] = network_bundle(
-                fetch_bundle(champion, Path(champion_out) / BUNDLE), NetworkChoice()
-            )
+            methods[CHAMPION] = network_bundle(fetch_bundle(champion, champion_out / BUNDLE), NetworkChoice())
         methods[CHALLENGER] = network_bundle(bundle, NetworkChoice())
         judged = [
             _judge(name, each, data, entries, out / name, settings, jobs) for name, each in methods.items()
@@ -92,7 +89,7 @@ def evaluate(
         for each in judged:
             work.judged(each.name, pool(each.report.scores))
         _write_report(out, judged[-1].report)
-        _write_champion(Path(champion_out), judged, champion, champion_report)
+        _write_champion(champion_out, judged, champion, champion_report)
         _write_page(work, out, judged, data, settings, jobs)
         total = pool(judged[-1].report.scores).counts
         work.facts |= {

@@ -12,9 +12,7 @@ JUDGED = ("test", "unseen")
 """The splits by which a model is judged; it has learnt from none of them."""
 
 
-def prepare_data(
-    out: str, *, dataset: str, chip: dict[str, object], run: str, jobs: int | None = None
-) -> Made:
+def prepare(out: str, *, dataset: str, chip: dict[str, object], run: str, jobs: int | None = None) -> Made:
     """Puts a dataset into a folder.
 
     Args:

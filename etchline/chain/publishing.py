@@ -8,7 +8,7 @@ from etchline.errors import SettingsError
 from etchline.storage import publish_folder
 
 
-def publish_bundle(bundle: str, *, destination: str, run: str) -> Made:
+def publish(bundle: str, *, destination: str, run: str) -> Made:
     """Publishes a bundle below a destination, by its digest; the value is its location.
 
     Args:

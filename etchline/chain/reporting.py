@@ -110,7 +110,7 @@ class RunReport:
         return record is not None and bool(record.facts.get(fact))
 
 
-def report(run: str, *, state: str = "", page: str = "") -> Made:
+def write_report(run: str, *, state: str = "", page: str = "") -> Made:
     """Writes `report.json` and `report.html` into the run's folder; the value is the outcome.
 
     Args:

@@ -119,8 +119,8 @@ def ensure_in_service(location: str, folder: Path) -> Endpoint:
     digest = fetch_bundle(location, copy).digest
     if found is not None and found.digest != digest:
         raise SettingsError(
-            f"{folder}: in service is {found.location}, not the champion {location}; name what is in service, "
-            "or stop it"
+            f"{folder}: in service is {found.location}, not the champion {location}; "
+            "name what is in service, or stop it"
         )
     if found is not None and found.is_ready:
         return found

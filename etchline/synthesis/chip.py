@@ -1,4 +1,4 @@
-"""One chip's images with their truth, as a laboratory would annotate them: some to learn from, some to judge by."""
+"""One chip's images and their truth, as a laboratory annotates them: to learn from, and to judge by."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -73,7 +73,12 @@ def draw_chip(request: ChipRequest, folder: Path, jobs: int | None = None) -> Da
         SettingsError: there is no such chip, or `jobs` is below 1.
         OutputError: a file cannot be written.
     """
-    splits: list[Split] = ["train"] * request.train + ["val"] * request.val + ["test"] * request.test
+    counts: tuple[tuple[Split, int], ...] = (
+        ("train", request.train),
+        ("val", request.val),
+        ("test", request.test),
+    )
+    splits = [split for split, count in counts for _ in range(count)]
     planned = [PlannedImage(request.family, index) for index in range(len(splits))]
     synth = SynthRequest(images_per_ic=len(splits), size_px=request.size_px, seed=request.seed)
     for _ in map_processes(partial(_draw, synth, folder), planned, jobs):
