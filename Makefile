@@ -10,9 +10,9 @@ WORKERS ?= 2
 PORT ?= 8080
 GRPC_PORT ?= 8081
 BUNDLE ?= nano
-# What the tests and the service need; variables, because `call` would take the comma for its own.
+# What the tests need, and what the demo and the service do; variables, because `call` would take the comma for its own.
 TESTED := .[dev,onnx,pipelines,s3,serve,train]
-SERVED := .[train,serve]
+USED := .[onnx,pipelines,s3,serve,train]
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -31,10 +31,10 @@ export SAM2_BUILD_CUDA := 0
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
-demo: $(VENV)/.installed ## find the lines of drawn chips, measure the errors, learn a new chip; prints the report's path last
+demo: $(VENV)/.installed ## segment an image, learn a new chip, judge, deploy and ask it; prints the report's path last
 	@$(VENV)/bin/python examples/demo.py
 
-serve: $(VENV)/.installed-serve ## serve the shipped bundle on this machine (PORT=8080 GRPC_PORT=8081 BUNDLE=nano) until Ctrl-C
+serve: $(VENV)/.installed ## serve the shipped bundle on this machine (PORT=8080 GRPC_PORT=8081 BUNDLE=nano) until Ctrl-C
 	@exec $(VENV)/bin/python -m serving --bundle $(BUNDLE) --http-port $(PORT) --grpc-port $(GRPC_PORT)
 
 test: $(VENV)/.installed-dev ## run the tests
@@ -55,15 +55,11 @@ clean: ## remove the virtual environment, the caches and the demo's output (othe
 
 # The stamps make a second call free; a changed pyproject.toml is newer than they are.
 $(VENV)/.installed: pyproject.toml
-	@$(call install,.[train])
-
-$(VENV)/.installed-serve: pyproject.toml
-	@$(call install,$(SERVED))
-	touch $(VENV)/.installed
+	@$(call install,$(USED))
 
 $(VENV)/.installed-dev: pyproject.toml
 	@$(call install,$(TESTED))
-	touch $(VENV)/.installed $(VENV)/.installed-serve
+	touch $(VENV)/.installed
 
 # Installs Debian's packages $(1) where this user may; otherwise says what is wrong, $(2), and how to mend it.
 define apt_install

@@ -41,9 +41,9 @@ def test_make_lists_its_targets() -> None:
 
 def test_demo_and_tests_install_what_they_need(tmp_path: Path) -> None:
     venv = f"VENV={tmp_path / 'venv'}"
-    assert "--editable '.[train]'\n" in make("-n", "demo", venv).stdout
+    assert "--editable '.[onnx,pipelines,s3,serve,train]'\n" in make("-n", "demo", venv).stdout
     assert "--editable '.[dev,onnx,pipelines,s3,serve,train]'\n" in make("-n", "test", venv).stdout
-    assert "--editable '.[train,serve]'\n" in make("-n", "serve", venv).stdout
+    assert "--editable '.[onnx,pipelines,s3,serve,train]'\n" in make("-n", "serve", venv).stdout
 
 
 def test_make_says_which_interpreters_it_tried(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from etchline.bundle.onnx_export import export_graphs
 from etchline.bundle.parity import ParityVerdict
 from etchline.bundle.verifying import CANDIDATE
 from etchline.bundle.verifying import verify_parity as compare_engines
-from etchline.chain.finetuning import BUNDLE
+from etchline.chain.places import BUNDLE
 from etchline.chain.recording import Made, Recording, recording
 from etchline.datasets import load_dataset
 from etchline.errors import RefusedError

@@ -7,6 +7,7 @@ from typing import Literal, TypeVar, get_args
 
 from etchline.bundle.fetching import fetch_bundle, is_bundle
 from etchline.calibration.exporting import ExportRequest, export
+from etchline.chain.places import BUNDLE, FIRST, TRAINING
 from etchline.chain.recording import Made, recording
 from etchline.datasets import load_dataset
 from etchline.errors import SettingsError
@@ -14,7 +15,6 @@ from etchline.training.checkpoints import EpochRecord
 from etchline.training.recipe import parse_recipe
 from etchline.training.runs import RANDOM, Model, TrainRequest, train
 
-BUNDLE, TRAINING, FIRST = "bundle", "training", "first"
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")

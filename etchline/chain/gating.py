@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from etchline.chain.judging import NO_CHAMPION, REPORT
+from etchline.chain.places import NO_CHAMPION, REPORT
 from etchline.chain.recording import Made, recording
 from etchline.errors import ReportError
 from etchline.evaluation.gate import ReportFile, judge, read_report, write_gate

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,7 +12,7 @@ from etchline.bundle import load_bundle
 from etchline.bundle.fetching import fetch_bundle
 from etchline.bundle.judging import esd_of
 from etchline.bundle.segmenting import NetworkChoice, network_bundle
-from etchline.chain.finetuning import BUNDLE
+from etchline.chain.places import BUNDLE, NO_CHAMPION, PAGE, REPORT
 from etchline.chain.preparing import JUDGED
 from etchline.chain.recording import Made, Recording, recording
 from etchline.datasets import Dataset, ImageEntry, load_dataset
@@ -20,7 +21,7 @@ from etchline.evaluation import EsdSettings
 from etchline.evaluation.exhibits import Picture, Subject, choose, examine, examine_all
 from etchline.evaluation.flagging import Cell
 from etchline.evaluation.folders import Pairing, pair_dataset
-from etchline.evaluation.html_report import Comparison, Method, Page, render_html
+from etchline.evaluation.html_report import Comparison, Method, Page, Stage, render_html
 from etchline.evaluation.pooling import pool, worst_first
 from etchline.evaluation.report import Report
 from etchline.evaluation.report_reading import read_report
@@ -33,9 +34,6 @@ from etchline.segmentation.inputs import SegmentInput
 from etchline.segmentation.record import SegmentRecord
 from etchline.storage import open_store, write_bytes, write_text
 
-REPORT, PAGE = "report.json", "report.html"
-NO_CHAMPION = "first_deployment"
-"""A file that says that there is no champion, so that its absence is never taken for that."""
 CHALLENGER, CHAMPION, CLASSICAL = "fine-tuned", "champion", "classical"
 
 
@@ -48,6 +46,7 @@ class _Judged:
     report: Report
     pairing: Pairing
     records: dict[str, SegmentRecord]
+    stage: Stage
 
 
 def judge(
@@ -127,17 +126,19 @@ def _judge(
         )
         for entry in entries
     ]
-    records = {}
+    records, clock = {}, time.monotonic()
     for outcome in segment_batch(items, folder, FileOptions(), bundle, jobs):
         if outcome.record is None:
             failure = InputError if outcome.exit_code == InputError.exit_code else EtchlineError
             raise failure(outcome.error)
         records[str(outcome.item.stem)] = outcome.record
+    pixels = sum(record.image.width * record.image.height for record in records.values())
+    stage = Stage(f"segment by {name}", len(records), pixels, time.monotonic() - clock, "files included")
     pairing = pair_dataset(folder, [(entry, dataset.mask_path(entry)) for entry in entries])
     report = report_of(score_pairs(pairing.pairs, settings, jobs=jobs), pairing, settings)
     if report.failures:
         raise InputError(report.failures[0].message)
-    return _Judged(name, folder, report, pairing, records)
+    return _Judged(name, folder, report, pairing, records, stage)
 
 
 def _stem(entry: ImageEntry) -> PurePosixPath:
@@ -188,6 +189,7 @@ def _write_page(
                 caption=f"{name}: where the fine-tuned model is at its worst, and what each found there.",
             ),
         ),
+        stages=tuple(each.stage for each in judged),
         facts=(
             ("dataset digest", f"sha256 {dataset.digest}"),
             ("etchline", __version__),
