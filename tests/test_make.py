@@ -42,7 +42,7 @@ def test_make_lists_its_targets() -> None:
 def test_demo_and_tests_install_what_they_need(tmp_path: Path) -> None:
     venv = f"VENV={tmp_path / 'venv'}"
     assert "--editable '.[train]'\n" in make("-n", "demo", venv).stdout
-    assert "--editable '.[dev,train]'\n" in make("-n", "test", venv).stdout
+    assert "--editable '.[dev,train,onnx]'\n" in make("-n", "test", venv).stdout
 
 
 def test_make_says_which_interpreters_it_tried(tmp_path: Path) -> None:
