@@ -1,4 +1,4 @@
-"""The demo: one image segmented at once, then the whole chain from labelled images to a service, on this machine.
+"""The demo: one image segmented at once, then the whole chain from labelled images to a service.
 
     python examples/demo.py [--out runs/demo] [--samples 1000] [--size 1024]
 
@@ -35,8 +35,10 @@ SEED = 14
 
 
 def segment_first(out: Path, size_px: int) -> Path:
-    """The overlay of one image: the real tile where it is on this machine, by the classical segmenter, which is
-    right on it; otherwise a drawn image, by the shipped network.
+    """The overlay of one image that has been segmented.
+
+    It is the real tile where that is on this machine, by the classical segmenter, which is right on it;
+    otherwise a drawn image, by the shipped network.
 
     Raises:
         EtchlineError: the image cannot be used, or the result cannot be written.
@@ -91,7 +93,7 @@ def main(
     jobs: Annotated[int, typer.Option(help="Processes; 0: one for each core.")] = 0,
     debug: DebugOption = False,
 ) -> None:
-    """Segments an image, then fine-tunes, judges, deploys and asks a network; prints its report's path last."""
+    """Segments an image, then fine-tunes, judges and deploys a network; prints its report's path last."""
     with exit_codes(debug):
         if jobs < 0:
             raise SettingsError(f"--jobs {jobs}: must be 0 or more")

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the extra `train` is not installed")
@@ -15,8 +14,6 @@ pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
 pytest.importorskip("kfp", reason="the extra `pipelines` is not installed")
 pytest.importorskip("kserve", reason="the extra `serve` is not installed")
 
-from etchline.images import write_image
-from tests.evaluation.drawings import comb
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
 pytestmark = pytest.mark.xdist_group("local-runs")

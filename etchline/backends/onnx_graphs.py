@@ -121,6 +121,9 @@ def _check_contents(model: ModelProto, origin: str) -> None:
     foreign -= {"", "ai.onnx"}
     if foreign:
         raise BundleError(f"{origin}: has operators of {sorted(foreign)[0]!r}; only ONNX's own are run")
+    unknown = {node.op_type for node in graph.node if not onnx.defs.has(node.op_type)}
+    if unknown:
+        raise BundleError(f"{origin}: has the operator {sorted(unknown)[0]!r}, which ONNX does not know")
     if model.functions or model.training_info or graph.sparse_initializer:
         raise BundleError(f"{origin}: has functions, training or sparse data, which no exported graph has")
     if len(graph.node) > MAX_NODES:

@@ -220,8 +220,8 @@ def test_a_training_becomes_a_bundle_with_graphs(folder, tmp_path):
     pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
     dataset = make_dataset(tmp_path / "data", [(64, 64)] * 3)
     write_run(tmp_path / "out" / "patch", dataset)
-    options = ("--engine", "onnx", "--verify", tmp_path / "data", "--jobs", 1, "--json")
-    result = run("export", tmp_path / "out", tmp_path / "b", *options)
+    options = ("--dataset", tmp_path / "data", "--engine", "onnx", "--verify", tmp_path / "data", "--json")
+    result = run("export", tmp_path / "out", tmp_path / "b", *options, "--jobs", 1)
     assert result.exit_code == 0, result.stderr
     found, bundle = json.loads(result.stdout), load_bundle(tmp_path / "b")
     assert found["parity"]["passed"]

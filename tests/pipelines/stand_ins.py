@@ -1,4 +1,4 @@
-"""Components that do what the chain's do, and then something goes wrong; in a file, as kfp ships their text."""
+"""Components that do what the chain's do, and then something goes wrong; kfp ships their text."""
 
 from kfp import dsl
 
@@ -32,7 +32,7 @@ def export_damaged(run_uri: str, model: dsl.Input[dsl.Model], candidate: dsl.Out
 def deploy_without_predictor(
     run_uri: str, location: str, champion: str, serving_dir: str, keep_serving: bool
 ) -> str:
-    """Deploys, and kills the new service's predictor, so that it can answer by the classical segmenter only."""
+    """Deploys, and kills the new service's predictor: only the classical segmenter can answer now."""
     import os
     import signal
     from pathlib import Path
