@@ -4,8 +4,8 @@
 
 It draws a chip that the shipped network has not seen, and runs the pipeline `finetune_and_deploy` on it: the
 network is fine-tuned and judged beside the shipped one and beside segmenting without a network; if it passes
-the gates, it is exported, published, served and asked over HTTP. The path of the run's report is the last line
-on stdout.
+the gates, it is exported, published, served and asked over HTTP. The path of the run's report is the last
+line on stdout.
 """
 
 import datetime
