@@ -1,6 +1,6 @@
 """The picture of the chain in docs/architecture.md, drawn from the compiled pipeline's own names.
 
-    python -m pipelines.picture docs/images/chain.svg
+python -m pipelines.picture docs/images/chain.svg
 """
 
 import ast
@@ -77,7 +77,9 @@ def _core(link: str) -> str:
 def draw() -> str:
     """The picture as SVG."""
     steps = tasks()
-    rows = [[each for each in steps if each.group == group and each.name != "report"] for group in _groups(steps)]
+    rows = [
+        [each for each in steps if each.group == group and each.name != "report"] for group in _groups(steps)
+    ]
     per_row = max(map(len, rows))
     width = 2 * MARGIN + per_row * BOX_W + (per_row - 1) * GAP + 2 * MARGIN
     parts, top = [], MARGIN
@@ -88,7 +90,9 @@ def draw() -> str:
         parts += _row(row, top)
         top += BOX_H + 2 * GAP
     report = [each for each in steps if each.name == "report"]
-    parts.append(_frame(MARGIN / 2, top, width - MARGIN, BOX_H + HEAD + MARGIN, "always, also after a failure"))
+    parts.append(
+        _frame(MARGIN / 2, top, width - MARGIN, BOX_H + HEAD + MARGIN, "always, also after a failure")
+    )
     parts += _row(report, top + HEAD)
     height = top + BOX_H + HEAD + 2 * MARGIN
     return "\n".join(

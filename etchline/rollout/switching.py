@@ -40,19 +40,23 @@ class Endpoint(BaseModel):
 
     @property
     def is_running(self) -> bool:
-        """Whether both of its processes run."""
+        """Whether a process of it runs: half a service is to be stopped, too."""
         try:
-            return read_service(Path(self.service)).is_running
+            found = read_service(Path(self.service))
         except ServiceError:
             return False
+        return found.predictor.is_running or found.transformer.is_running
 
     @property
     def is_ready(self) -> bool:
         """Whether both of its processes run, and it says that it is ready."""
-        return self.is_running and is_ready(read_service(Path(self.service)))
+        if not self.is_running:
+            return False
+        found = read_service(Path(self.service))
+        return found.is_running and is_ready(found)
 
     def stop(self) -> None:
-        """Stops both of its processes; what has already ended is left alone."""
+        """Stops its processes; what has already ended is left alone."""
         if self.is_running:
             stop_service(read_service(Path(self.service)))
 
@@ -100,7 +104,7 @@ def read_endpoint(folder: Path) -> Endpoint:
 
 
 def in_service(folder: Path) -> Endpoint | None:
-    """The service that answers now; `None` where none runs."""
+    """The service that should answer now; `None` where no process of it runs."""
     if not (folder / ENDPOINT).exists():
         return None
     endpoint = read_endpoint(folder)

@@ -140,11 +140,10 @@ def test_a_failed_smoke_test_rolls_back_to_the_champion(rolled_back, serving, da
     assert answer.record.degraded is None
     assert answer.record.bundle.digest == champion.digest
     services = [read_service(path) for path in sorted((serving / "services").iterdir())]
-    running = [
-        service for service in services if service.predictor.is_running or service.transformer.is_running
-    ]
     assert len(services) == 2
-    assert [service.url for service in running] == [champion.url]
+    for service in services:
+        is_champion = service.url == champion.url
+        assert service.predictor.is_running == service.transformer.is_running == is_champion
 
 
 def test_artifacts_say_what_they_are(rolled_back, data):
