@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 import os
 import sys
 import warnings
@@ -38,7 +37,6 @@ def run_locally(pipeline: BaseComponent, arguments: Mapping[str, Any], artifacts
     with _steps_find_us(), contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # kfp's own, such as of SWIG types
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(artifacts))
-        logging.getLogger().setLevel(logging.WARNING)
         try:
             pipeline(**arguments)
         except RuntimeError as error:  # kfp's word for a step that failed; the report says which and why

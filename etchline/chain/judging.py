@@ -190,6 +190,11 @@ def _write_page(
             ),
         ),
         stages=tuple(each.stage for each in judged),
+        commands=(
+            "etchline segment DATASET --out lines --bundle BUNDLE",
+            f"etchline evaluate lines --dataset DATASET --split test --border-px {settings.border_px} "
+            f"--min-area-px {settings.min_area_px}",
+        ),
         facts=(
             ("dataset digest", f"sha256 {dataset.digest}"),
             ("etchline", __version__),

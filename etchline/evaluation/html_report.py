@@ -1,12 +1,12 @@
 """The report of an evaluation as one HTML file: no script, no request, no other file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from etchline.evaluation.charts import BAR_PX, GREYS, KINDS, RateBar, bar_chart
-from etchline.evaluation.exhibits import Examination, Exhibit, Picture
+from etchline.evaluation.exhibits import Examination, Picture
 from etchline.evaluation.flagging import CaughtErrors, FlagCounts
 from etchline.evaluation.pooling import (
     ImageScore,
@@ -48,23 +48,6 @@ class Stage:
     def megapixels_per_s(self) -> float | None:
         """Speed; None where no time passed."""
         return self.pixels / 1e6 / self.seconds if self.seconds > 0 else None
-
-
-@dataclass(frozen=True)
-class Spotlight:
-    """An image that is shown before all others and judged by itself; the report's totals leave it out.
-
-    Attributes:
-        name: what it is, in two or three words.
-        title: its heading.
-        text: what it is and where it comes from.
-        exhibit: its pictures and its verdict.
-    """
-
-    name: str
-    title: str
-    text: str
-    exhibit: Exhibit
 
 
 @dataclass(frozen=True)
@@ -110,26 +93,20 @@ class Page:
         lead: what was done, in one or two sentences.
         report: what the evaluation found.
         examinations: pictures and flags of the report's images, in any order; may be fewer.
-        ic_notes: what to know about an IC, by its name.
-        spotlight: an image to be shown first.
         comparisons: ways of segmenting side by side.
         stages: what took how long.
         facts: names and values of settings, versions, the machine and so on.
         commands: how to repeat it, one command each.
-        credits: whose work and data this uses.
     """
 
     title: str
     lead: str
     report: Report
     examinations: tuple[Examination, ...] = ()
-    ic_notes: Mapping[str, str] = field(default_factory=dict)
-    spotlight: Spotlight | None = None
     comparisons: tuple[Comparison, ...] = ()
     stages: tuple[Stage, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     commands: tuple[str, ...] = ()
-    credits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,7 +115,6 @@ class _IcRow:
 
     ic: str
     group: str
-    note: str
     pool: Pool
     flags: FlagCounts
     bar: RateBar
@@ -224,7 +200,6 @@ def _ic_rows(page: Page, by_ic: dict[str, Pool], bars: Mapping[str, RateBar]) ->
         _IcRow(
             ic=ic,
             group="" if splits[ic] is None else UNSEEN if splits[ic] == UNSEEN else "seen",
-            note=page.ic_notes.get(ic, ""),
             pool=each,
             flags=flags.get(ic, FlagCounts()),
             bar=bars[ic],
