@@ -1,6 +1,7 @@
 """Labelled images to a model in service, through the ESD gate, the parity gate and a smoke test."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from kfp import dsl, kubernetes
 from kfp.dsl.base_component import BaseComponent
@@ -35,12 +36,15 @@ class Links:
     report: BaseComponent = report
 
 
-def build(links: Links | None = None) -> BaseComponent:
-    """The pipeline, wired of the given links."""
-    links = links or Links()
+class Wiring:
+    """The pipeline over the given links; kfp calls its methods once, to trace them."""
 
-    @dsl.pipeline(name="chain")
+    def __init__(self, links: Links) -> None:
+        self.links = links
+        self.body = dsl.pipeline(name="chain")(self.chain)  # before the other: kfp traces one at a time
+
     def chain(
+        self,
         run_uri: str,
         dataset: str,
         chip: dict,
@@ -57,6 +61,8 @@ def build(links: Links | None = None) -> BaseComponent:
         node_selector: dict,
         tolerations: list,
     ) -> None:
+        """The links; see `finetune_and_deploy`."""
+        links = self.links
         data = links.prepare_data(run_uri=run_uri, dataset=dataset, chip=chip, jobs=jobs).outputs["data"]
         training = links.finetune(run_uri=run_uri, recipe=recipe, init=init, role=role, jobs=jobs, data=data)
         evaluation = links.evaluate(
@@ -82,27 +88,27 @@ def build(links: Links | None = None) -> BaseComponent:
             parity = links.verify_parity(
                 run_uri=run_uri, jobs=jobs, data=data, candidate=candidate.outputs["candidate"]
             )
-            published = links.publish_bundle(
-                run_uri=run_uri, destination=destination, bundle=parity.outputs["bundle"]
-            )
-            service = links.deploy_service(
-                run_uri=run_uri,
-                location=published.output,
-                champion=champion,
-                serving_dir=serving_dir,
-                keep_serving=keep_serving,
-            )
-            smoke = links.smoke_test(run_uri=run_uri, service=service.output, data=data)
-            links.promote_or_rollback(
-                run_uri=run_uri,
-                service=service.output,
-                passed=smoke.output,
-                serving_dir=serving_dir,
-                keep_serving=keep_serving,
-            )
+            bundle = parity.outputs["bundle"]
+            location = links.publish_bundle(run_uri=run_uri, destination=destination, bundle=bundle).output
+            self._serve(run_uri, location, champion, data, serving_dir, keep_serving)
 
-    @dsl.pipeline(name="finetune-and-deploy")
+    def _serve(
+        self,
+        run_uri: str,
+        location: str,
+        champion: str,
+        data: dsl.Dataset,
+        serving_dir: str,
+        keep_serving: bool,
+    ) -> None:
+        """From the published bundle to the one that answers; `location` and `data` are outputs of tasks."""
+        place = {"serving_dir": serving_dir, "keep_serving": keep_serving, "run_uri": run_uri}
+        service = self.links.deploy_service(location=location, champion=champion, **place).output
+        passed = self.links.smoke_test(run_uri=run_uri, service=service, data=data).output
+        self.links.promote_or_rollback(service=service, passed=passed, **place)
+
     def finetune_and_deploy(
+        self,
         run_uri: str,
         destination: str,
         serving_dir: str,
@@ -138,8 +144,8 @@ def build(links: Links | None = None) -> BaseComponent:
             node_selector: labels of the nodes for them.
             tolerations: of those nodes' taints.
         """
-        with dsl.ExitHandler(links.report(run_uri=run_uri), name="reported"):
-            chain(
+        with dsl.ExitHandler(self.links.report(run_uri=run_uri), name="reported"):
+            self.body(
                 run_uri=run_uri,
                 dataset=dataset,
                 chip=chip,
@@ -157,7 +163,10 @@ def build(links: Links | None = None) -> BaseComponent:
                 tolerations=tolerations,
             )
 
-    return finetune_and_deploy
+
+def build(links: Links | None = None) -> Any:  # noqa: ANN401  (kfp's)
+    """The pipeline, wired of the given links."""
+    return dsl.pipeline(name="finetune-and-deploy")(Wiring(links or Links()).finetune_and_deploy)
 
 
 finetune_and_deploy = build()

@@ -25,7 +25,6 @@ from etchline.cli.segment import (
     ScaleOption,
     check_pixel_size,
 )
-from etchline.cli.stored_images import stored_images
 from etchline.errors import EtchlineError, SettingsError
 
 if TYPE_CHECKING:
@@ -98,6 +97,7 @@ def client(
 
 
 def _ask(service: "ServiceClient", item: "SegmentInput", out: Path, options: "ClientOptions") -> _Asked:
+    from etchline.cli.stored_images import stored_images
     from etchline.client import check_target, write_answer
 
     around = stored_images()
