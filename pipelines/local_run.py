@@ -12,7 +12,8 @@ from typing import Any
 from kfp import local
 from kfp.dsl.base_component import BaseComponent
 
-from etchline.chain.reporting import JSON_NAME
+from etchline.chain.deploying import stop_abandoned
+from etchline.chain.reporting import JSON_NAME, write_report
 from etchline.errors import EtchlineError
 from etchline.storage import open_store
 
@@ -23,10 +24,12 @@ PROJECT = Path(__file__).resolve().parents[1]
 def run_locally(pipeline: BaseComponent, arguments: Mapping[str, Any], artifacts: Path) -> dict[str, Any]:
     """The report that the run's last step has written, however the run ended.
 
-    What the steps print goes to stderr.
+    What the steps print goes to stderr. A service that the run has started and not put into service is
+    stopped; an interrupted run leaves its report, too.
 
     Args:
-        pipeline: a pipeline whose parameter `run_uri` names the folder of its report.
+        pipeline: its parameters `run_uri` and `serving_dir` name the folders of its report and of
+            this machine's services.
         arguments: of the pipeline.
         artifacts: folder for what the steps hand on; each run has one of its own below it.
 
@@ -41,6 +44,11 @@ def run_locally(pipeline: BaseComponent, arguments: Mapping[str, Any], artifacts
             pipeline(**arguments)
         except RuntimeError as error:  # kfp's word for a step that failed; the report says which and why
             failure = error
+        except KeyboardInterrupt:
+            write_report(arguments["run_uri"], state="INTERRUPTED")
+            raise
+        finally:
+            stop_abandoned(arguments["run_uri"], arguments["serving_dir"])
     store = open_store(arguments["run_uri"])
     if not any(file.name == JSON_NAME for file in store.files()):
         raise EtchlineError(f"{store.location}: the run has left no {JSON_NAME}; {failure}") from failure

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from etchline.bundle import load_bundle
 from etchline.chain.preparing import JUDGED
-from etchline.chain.recording import Made, recording
+from etchline.chain.recording import Made, read_records, recording
 from etchline.datasets import load_dataset
 from etchline.errors import RefusedError, SettingsError
 from etchline.rollout.local import read_service
@@ -44,7 +44,23 @@ def deploy(location: str, *, champion: str, serving: str, keep_serving: bool, ru
             work.facts |= {"champion_url": ensure_in_service(champion, Path(serving)).url}
         endpoint = start_beside(location, Path(serving))
         work.facts |= {"location": location, "digest": endpoint.digest, "url": endpoint.url}
+        work.facts |= {"service": endpoint.service}
         return work.made(endpoint.service)
+
+
+def stop_abandoned(run: str, serving: str) -> None:
+    """Stops the service that a run has started, unless it is in service: the run ended before it was judged.
+
+    Raises:
+        EtchlineError: the records or the serving folder cannot be read.
+    """
+    deployed = next((each for each in read_records(run) if each.link == "deploy_service"), None)
+    service = str(deployed.facts.get("service", "")) if deployed else ""
+    if not service:
+        return
+    kept = in_service(Path(serving))
+    if kept is None or kept.service != service:
+        read_endpoint(Path(service)).stop()
 
 
 def ask(service: str, dataset: str, *, run: str) -> Made:

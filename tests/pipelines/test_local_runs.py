@@ -20,7 +20,7 @@ pytest.importorskip("kserve", reason="the extra `serve` is not installed")
 pytest.importorskip("boto3", reason="the extra `s3` is not installed")
 
 from etchline.bundle.shipped import NANO
-from etchline.chain.deploying import ask, deploy, switch
+from etchline.chain.deploying import ask, deploy, stop_abandoned, switch
 from etchline.chain.reporting import write_report
 from etchline.client import ClientOptions, ServiceClient
 from etchline.rollout.local import read_service
@@ -179,6 +179,11 @@ def test_a_service_that_is_right_is_promoted(rolled_back, serving, bucket, data,
     assert write_report(str(tmp_path)).value == "promoted"
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["exit_code"], report["endpoint"]) == (0, challenger.url)
+    stop_abandoned(str(tmp_path), str(serving))
+    assert challenger.is_ready
+    (serving / "endpoint.json").unlink()  # as if the run had ended before the last link
+    stop_abandoned(str(tmp_path), str(serving))
+    assert not challenger.is_running
 
 
 def test_the_report_tells_of_all_links(rolled_back):
