@@ -17,6 +17,8 @@ from etchline.rollout.local import LocalSettings, is_ready, read_service, start_
 from etchline.storage import write_text
 
 ENDPOINT, SERVICES, BUNDLES = "endpoint.json", "services", "bundles"
+READY_WITHIN_S = 600.0
+"""Patient: beside two trainings a start was measured to take three minutes, which else takes ten seconds."""
 
 
 class Endpoint(BaseModel):
@@ -67,7 +69,7 @@ def start_beside(location: str, folder: Path, settings: LocalSettings | None = N
     Args:
         location: nano, a folder or `s3://`; a copy of the latter goes below `folder`.
         folder: for the services of this machine.
-        settings: see `LocalSettings`.
+        settings: see `LocalSettings`; `None`: any free ports, and patience.
 
     Raises:
         EtchlineError: see `fetch_bundle` and `start_service`; nothing is left running.
@@ -75,7 +77,7 @@ def start_beside(location: str, folder: Path, settings: LocalSettings | None = N
     copy = folder / BUNDLES / hashlib.sha256(location.encode()).hexdigest()[:16]
     bundle = fetch_bundle(location, copy)
     place = folder / SERVICES / f"{bundle.digest[:12]}-{secrets.token_hex(3)}"
-    service = start_service(bundle.folder, place, settings)
+    service = start_service(bundle.folder, place, settings or LocalSettings(ready_within_s=READY_WITHIN_S))
     endpoint = Endpoint(
         location=location,
         digest=bundle.digest,
