@@ -6,8 +6,13 @@ VENV ?= .venv
 # Newest first, within `requires-python`; the first that runs is taken.
 PYTHONS := python3.13 python3.12 python3.11 python3
 WORKERS ?= 2
-# What the tests need; a variable, because `call` would take the comma for its own.
-TESTED := .[dev,train]
+# Where `make serve` listens, and the bundle that it serves.
+PORT ?= 8080
+GRPC_PORT ?= 8081
+BUNDLE ?= nano
+# What the tests need, and what the demo and the service do; variables, because `call` would take the comma for its own.
+TESTED := .[dev,onnx,pipelines,s3,serve,train]
+USED := .[onnx,pipelines,s3,serve,train]
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -21,16 +26,19 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # sam2 would otherwise compile a CUDA extension that only its video post-processing uses.
 export SAM2_BUILD_CUDA := 0
 
-.PHONY: help demo test check check-full clean
+.PHONY: help demo serve test check check-full clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
-demo: $(VENV)/.installed ## find the lines of drawn chips, measure the errors, learn a new chip; prints the report's path last
+demo: $(VENV)/.installed ## segment an image, learn a new chip, judge, deploy and ask it; prints the report's path last
 	@$(VENV)/bin/python examples/demo.py
 
+serve: $(VENV)/.installed ## serve the shipped bundle on this machine (PORT=8080 GRPC_PORT=8081 BUNDLE=nano) until Ctrl-C
+	@exec $(VENV)/bin/python -m serving --bundle $(BUNDLE) --http-port $(PORT) --grpc-port $(GRPC_PORT)
+
 test: $(VENV)/.installed-dev ## run the tests
-	@$(VENV)/bin/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-dev ## lint, format, types, import contracts
 	@$(VENV)/bin/ruff check .
@@ -47,7 +55,7 @@ clean: ## remove the virtual environment, the caches and the demo's output (othe
 
 # The stamps make a second call free; a changed pyproject.toml is newer than they are.
 $(VENV)/.installed: pyproject.toml
-	@$(call install,.[train])
+	@$(call install,$(USED))
 
 $(VENV)/.installed-dev: pyproject.toml
 	@$(call install,$(TESTED))

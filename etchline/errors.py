@@ -7,13 +7,18 @@
     │   ├── DatasetError      a dataset folder, its manifest or its files
     │   ├── WeightsError      weights or a checkpoint that cannot be used
     │   ├── BundleError       a bundle folder, its manifest or one of its files
-    │   ├── PairingError      predictions and truths that do not belong together
+    │   ├── StorageError      an s3:// location, its server or its keys
+    │   ├── PairingError      predictions and truths, or two reports, that do not belong together
+    │   ├── ReportError       a report of an evaluation that cannot be used
     │   └── SettingsError     an option or a settings file out of its range
+    ├── RefusedError          a model or an engine that did not pass its gate: exit code 1
     ├── OutputError           a result that cannot be written: exit code 3
     ├── TrainingError         training that cannot go on: exit code 3
+    ├── ServiceError          a service that cannot be started, reached or understood: exit code 3
     └── MissingPackageError   an optional package that is not installed: exit code 3
 
-Foreign errors (Pillow, tifffile, gdstk, pydantic) are translated where they enter, `raise ... from error`.
+Foreign errors (Pillow, tifffile, gdstk, pydantic, boto3) are translated where they enter,
+`raise ... from error`.
 """
 
 
@@ -49,12 +54,26 @@ class BundleError(InputError):
     """A bundle is not what its manifest says, or the manifest cannot be used."""
 
 
+class StorageError(InputError):
+    """A location in S3 cannot be read or written: wrong address, keys, network, or a damaged object."""
+
+
 class PairingError(InputError):
-    """Predictions and truths do not belong together."""
+    """Predictions and truths, or two reports, do not belong together."""
+
+
+class ReportError(InputError):
+    """A report of an evaluation cannot be read, or is not what `etchline evaluate --json` writes."""
 
 
 class SettingsError(InputError):
     """An option or a settings file holds a value out of its range."""
+
+
+class RefusedError(EtchlineError):
+    """A model, an engine or a service did not pass the gate before its deployment."""
+
+    exit_code = 1
 
 
 class OutputError(EtchlineError):
@@ -63,6 +82,10 @@ class OutputError(EtchlineError):
 
 class TrainingError(EtchlineError):
     """Training cannot go on: not a number, dead masks, no memory."""
+
+
+class ServiceError(EtchlineError):
+    """A service cannot be started or reached, or fails."""
 
 
 class MissingPackageError(EtchlineError):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from types import FrameType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from etchline.errors import EtchlineError, SettingsError
 
@@ -25,6 +25,19 @@ SECONDS_TO_CLEAN_UP = 5.0
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Steps(Protocol):
+    """Passes items on and shows progress under a label, such as the command line's progress bar."""
+
+    def __call__(self, label: str, items: Iterable[Item], total: int, /) -> Iterable[Item]:
+        """Yields each of the `total` items."""
+        ...
+
+
+def unseen_steps(label: str, items: Iterable[Item], total: int, /) -> Iterable[Item]:
+    """Each of `items`; nothing is shown."""
+    return items
 
 
 def available_cores() -> int:

@@ -1,7 +1,10 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.s3_server import S3, environment, s3_endpoint
 
 
 @pytest.fixture(scope="session")
@@ -11,3 +14,31 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real SEM data not found at {folder}; set ETCHLINE_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """The endpoint of an S3 server that runs as long as the tests."""
+    with s3_endpoint() as url:
+        yield url
+
+
+@pytest.fixture
+def s3(s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    """An empty bucket, the variables that lead to its server, and a cache of its own."""
+    for name, value in environment(s3_url).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ETCHLINE_CACHE", str(tmp_path / "cache"))
+    server = S3(s3_url)
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def small_onnx(tmp_path_factory):
+    """A bundle of small random networks, without and with graphs; see `onnx_bundles.Exported`."""
+    for name in ("torch", "onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(name, reason="the extras `train` and `onnx` are not installed")
+    from tests.onnx_bundles import export_small
+
+    return export_small(tmp_path_factory.mktemp("onnx"))

@@ -36,13 +36,14 @@ def test_make_lists_its_targets() -> None:
     result = make()
     assert result.returncode == 0
     listed = re.findall(r"^  make ([a-z-]+)", result.stdout, flags=re.MULTILINE)
-    assert listed == ["help", "demo", "test", "check", "check-full", "clean"]
+    assert listed == ["help", "demo", "serve", "test", "check", "check-full", "clean"]
 
 
 def test_demo_and_tests_install_what_they_need(tmp_path: Path) -> None:
     venv = f"VENV={tmp_path / 'venv'}"
-    assert "--editable '.[train]'\n" in make("-n", "demo", venv).stdout
-    assert "--editable '.[dev,train]'\n" in make("-n", "test", venv).stdout
+    assert "--editable '.[onnx,pipelines,s3,serve,train]'\n" in make("-n", "demo", venv).stdout
+    assert "--editable '.[dev,onnx,pipelines,s3,serve,train]'\n" in make("-n", "test", venv).stdout
+    assert "--editable '.[onnx,pipelines,s3,serve,train]'\n" in make("-n", "serve", venv).stdout
 
 
 def test_make_says_which_interpreters_it_tried(tmp_path: Path) -> None:

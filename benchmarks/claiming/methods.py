@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from etchline.backends.remembering import RememberingBackend
 from etchline.backends.torch_engine import TorchSettings
 from etchline.bundle import Bundle, load_bundle
 from etchline.bundle.segmenting import NetworkChoice, network_bundle, patch_edge
 from etchline.bundle.torch_networks import torch_backend
-from etchline.calibration.remembering import RememberingBackend
 from etchline.errors import SettingsError
 from etchline.images import ArraySink, ArraySource
 from etchline.segmentation.arbitration import POLICIES, Policy

@@ -6,9 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from etchline.errors import SettingsError
+from etchline.network.sizes import NetworkSize
 
 Role = Literal["full", "patch"]
 ROLES: tuple[Role, ...] = get_args(Role)
+
+GraphName = Literal["encoder", "decoder"]
+GRAPHS: tuple[GraphName, ...] = get_args(GraphName)
+"""The exported graphs of a network; see `onnx_graphs`."""
 
 Uint8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
@@ -66,6 +71,11 @@ class Backend(Protocol):
             SettingsError: a shape, type or label is not as said, or there is no network for the role.
         """
         ...
+
+
+def view_edge(size: NetworkSize, role: Role) -> int:
+    """S, the edge of the square views that a network of this size takes in this role."""
+    return size.input_px if role == "full" else size.patch_px
 
 
 def check_batch(view_px: int, images_bhw: Uint8Array, points_xy: Float32Array, labels: Int32Array) -> None:

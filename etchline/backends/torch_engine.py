@@ -18,6 +18,7 @@ from etchline.backends.interface import (
     Role,
     Uint8Array,
     check_batch,
+    view_edge,
 )
 from etchline.errors import SettingsError
 from etchline.network.line_network import LineNetwork
@@ -92,8 +93,7 @@ class TorchBackend:
 
     def view_px(self, role: Role) -> int:
         """See `Backend.view_px`."""
-        size = self._network(role).size
-        return size.input_px if role == "full" else size.patch_px
+        return view_edge(self._network(role).size, role)
 
     def infer(
         self, role: Role, images_bhw: Uint8Array, points_xy: Float32Array, labels: Int32Array

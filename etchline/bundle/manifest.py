@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from etchline.backends.interface import ROLES, Role
+from etchline.backends.interface import GRAPHS, ROLES, GraphName, Role
 from etchline.errors import BundleError, SettingsError
 from etchline.network.sizes import NetworkSize, SizeName
 from etchline.segmentation.arbitration import ArbitrationLimits, Policy
@@ -159,6 +159,26 @@ class BundleManifest(_Part):
 def weights_path(role: Role) -> str:
     """The path of a role's weights in a bundle."""
     return f"{role}/weights.safetensors"
+
+
+def graph_path(role: Role, name: GraphName) -> str:
+    """The path of a role's ONNX graph in a bundle."""
+    return f"{role}/{name}.onnx"
+
+
+def graph_paths(manifest: BundleManifest) -> set[str]:
+    """The paths of the ONNX graphs of all networks, whether they are there or not."""
+    return {graph_path(role, name) for role in manifest.networks for name in GRAPHS}
+
+
+def missing_graphs(manifest: BundleManifest) -> list[str]:
+    """The ONNX graphs of its networks that a bundle lacks, sorted."""
+    return sorted(graph_paths(manifest) - manifest.files.keys())
+
+
+def has_graphs(manifest: BundleManifest) -> bool:
+    """Whether a bundle holds the ONNX graphs of all its networks."""
+    return not missing_graphs(manifest)
 
 
 def parse_manifest(text: bytes, origin: str) -> BundleManifest:

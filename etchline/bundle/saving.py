@@ -1,11 +1,7 @@
 """A bundle into its folder, in one step. Needs the extra `train`."""
 
-import contextlib
 import dataclasses
-import hashlib
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +17,6 @@ from etchline.bundle.loading import Bundle, load_bundle
 from etchline.bundle.manifest import (
     GOLDEN_MASK,
     GOLDEN_PATCH,
-    MANIFEST,
     ArbitrationPart,
     BundleManifest,
     ConfidencePart,
@@ -31,8 +26,9 @@ from etchline.bundle.manifest import (
     ViewsPart,
     weights_path,
 )
+from etchline.bundle.staging import check_free, file_parts, staged, write_manifest
 from etchline.bundle.torch_networks import load_networks
-from etchline.errors import BundleError, OutputError
+from etchline.errors import BundleError
 from etchline.images import encode_png, read_image
 from etchline.network.line_network import LineNetwork
 from etchline.network.weights import load_weights, save_weights
@@ -77,26 +73,16 @@ def save_bundle(folder: Path, contents: BundleContents, dtype: torch.dtype = tor
         OutputError: it cannot be written.
     """
     check_free(folder)
-    with _staged(folder) as staging:
+    with staged(folder) as staging:
         networks = _write_weights(staging, contents.networks, dtype)
         backend = TorchBackend(networks)
         mask_hw = golden_mask(backend, contents.golden_patch_hw, contents.prompt)
         write_bytes(staging / GOLDEN_PATCH, encode_png(contents.golden_patch_hw))
         write_bytes(staging / GOLDEN_MASK, encode_png(mask_hw))
-        manifest = _manifest(contents, _file_parts(staging))
-        write_bytes(staging / MANIFEST, manifest.model_dump_json(by_alias=True, indent=1).encode() + b"\n")
+        manifest = _manifest(contents, file_parts(staging))
+        write_manifest(staging, manifest)
         load_bundle(staging)
     return load_bundle(folder)
-
-
-def check_free(folder: Path) -> None:
-    """Refuses a folder that no bundle can be written to.
-
-    Raises:
-        BundleError: it holds something, or is a file.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BundleError(f"{folder}: holds something already; bundles never change, choose another folder")
 
 
 def contents_of(bundle: Bundle) -> BundleContents:
@@ -133,16 +119,6 @@ def _write_weights(
     return saved
 
 
-def _file_parts(staging: Path) -> dict[str, FilePart]:
-    parts = {}
-    for path in sorted(staging.rglob("*")):
-        if path.is_file():
-            data = path.read_bytes()
-            sha256 = hashlib.sha256(data).hexdigest()
-            parts[path.relative_to(staging).as_posix()] = FilePart(sha256=sha256, bytes=len(data))
-    return parts
-
-
 def _manifest(contents: BundleContents, files: dict[str, FilePart]) -> BundleManifest:
     shared = {
         part.name: getattr(contents, part.name)
@@ -158,20 +134,3 @@ def _manifest(contents: BundleContents, files: dict[str, FilePart]) -> BundleMan
         )
     except ValueError as error:
         raise BundleError(f"bundle {contents.name}: {error}") from error
-
-
-@contextlib.contextmanager
-def _staged(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder` that takes its place when the block ends without an error."""
-    staging = folder.parent / f".{folder.name}-{secrets.token_hex(8)}"
-    try:
-        staging.mkdir(parents=True)
-        yield staging
-        # On POSIX an empty folder gives way to the new one in the same step.
-        staging.replace(folder)
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot be written ({error.strerror or error}); choose another folder"
-        ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

@@ -1,6 +1,7 @@
 """A bundle as what `segment` needs: its networks, run by a backend, with the user's choices."""
 
 import functools
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -20,7 +21,11 @@ from etchline.segmentation.files import SegmentBundle
 from etchline.segmentation.multiscale import NetworkSegmenter, NetworkSettings
 from etchline.segmentation.segmenter import SegmentSettings
 
-BackendName = Literal["auto", "torch"]
+BackendName = Literal["auto", "torch", "onnxruntime"]
+
+
+_TORCH = ("torch", "sam2", "safetensors")
+_ONNX = ("onnx", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class NetworkChoice:
     Attributes:
         policy: `None` is the bundle's own.
         scale: a factor; `None` is "auto".
-        backend: "auto" takes what is installed.
+        backend: "auto" is torch where it is installed, otherwise onnxruntime.
     """
 
     policy: Policy | None = None
@@ -78,11 +83,16 @@ def parse_backend(text: str) -> BackendName:
     for name in get_args(BackendName):
         if text == name:
             return text  # type: ignore[return-value]
-    raise SettingsError(f"--backend {text}: not known to this version; choose auto or torch")
+    raise SettingsError(f"--backend {text}: not known to this version; choose auto, torch or onnxruntime")
 
 
-def network_bundle(bundle: Bundle, choice: NetworkChoice) -> SegmentBundle:
+def network_bundle(bundle: Bundle, choice: NetworkChoice, backend: Backend | None = None) -> SegmentBundle:
     """What `segment` needs to apply a bundle.
+
+    Args:
+        bundle: networks and settings.
+        choice: the user's.
+        backend: runs the networks; `None`: the chosen one, opened when it is first needed.
 
     Raises:
         SettingsError: the bundle lacks a network or a calibration that the policy needs.
@@ -103,7 +113,6 @@ def network_bundle(bundle: Bundle, choice: NetworkChoice) -> SegmentBundle:
     for role in settings.roles:
         if role not in manifest.networks:
             raise SettingsError(f"policy {settings.policy}: {bundle.folder} has no network for {role}")
-    backend = LazyBackend(bundle.folder, bundle.digest)
     patch_px = patch_edge(bundle)
     share = (patch_px / REFERENCE_PX) ** 2
     cells = SegmentSettings(
@@ -111,7 +120,8 @@ def network_bundle(bundle: Bundle, choice: NetworkChoice) -> SegmentBundle:
         min_overlap=manifest.views.min_overlap,
         speckles_per_patch=max(1, round(manifest.arbitration.limits.patch_speckles * share)),
     )
-    segmenter = NetworkSegmenter(backend, settings)
+    lazy = LazyBackend(bundle.folder, bundle.digest, choice.backend)
+    segmenter = NetworkSegmenter(backend or lazy, settings)
     return SegmentBundle(manifest.name, bundle.digest, segmenter, manifest.confidence.cells, cells)
 
 
@@ -129,11 +139,13 @@ class LazyBackend:
     Args:
         folder: of the bundle.
         digest: what the bundle must have when it is loaded.
+        backend: which engine.
     """
 
-    def __init__(self, folder: Path, digest: str) -> None:
+    def __init__(self, folder: Path, digest: str, backend: BackendName = "auto") -> None:
         self._folder = folder
         self._digest = digest
+        self._backend = backend
 
     @property
     def name(self) -> str:
@@ -157,24 +169,47 @@ class LazyBackend:
 
     @property
     def _engine(self) -> Backend:
-        return open_engine(self._folder, self._digest)
+        return open_engine(self._folder, self._digest, self._backend)
 
 
-@functools.lru_cache(maxsize=1)
-def open_engine(folder: Path, digest: str) -> Backend:
-    """The engine over the bundle in a folder; the last one is kept.
+# Two, because parity asks torch and onnxruntime in turn.
+@functools.lru_cache(maxsize=2)
+def open_engine(folder: Path, digest: str, backend: BackendName = "auto") -> Backend:
+    """The engine over the bundle in a folder; the last two are kept.
+
+    onnxruntime takes the bundle's own graphs; where it has none they are made at first use and kept in the
+    user's cache, which needs torch too.
 
     Raises:
         BundleError: the bundle cannot be used, or is not the one of this digest any more.
-        MissingPackageError: torch is not installed.
+        MissingPackageError: the engine, or what makes its graphs, is not installed.
     """
     bundle = load_bundle(folder)
     if bundle.digest != digest:
         raise BundleError(f"{folder}: the bundle has changed since the run began; run again")
-    try:
-        from etchline.bundle.torch_networks import torch_backend
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            f"backend torch: {error.name} is not installed; pip install 'etchline[train]'"
-        ) from error
+    if backend == "onnxruntime" or (backend == "auto" and _lacks(*_TORCH) and not _lacks(*_ONNX)):
+        return _open_onnx(bundle)
+    return _open_torch(bundle)
+
+
+def _open_torch(bundle: Bundle) -> Backend:
+    if missing := _lacks(*_TORCH):
+        raise MissingPackageError(f"backend torch: {missing} is not installed; pip install 'etchline[train]'")
+    from etchline.bundle.torch_networks import torch_backend
+
     return torch_backend(bundle)
+
+
+def _open_onnx(bundle: Bundle) -> Backend:
+    if missing := _lacks(*_ONNX):
+        raise MissingPackageError(
+            f"backend onnxruntime: {missing} is not installed; pip install 'etchline[onnx]'"
+        )
+    from etchline.bundle.onnx_networks import onnx_backend_or_cached
+
+    return onnx_backend_or_cached(bundle)
+
+
+def _lacks(*packages: str) -> str | None:
+    """The first of these packages that is not installed."""
+    return next((name for name in packages if importlib.util.find_spec(name) is None), None)

@@ -25,10 +25,11 @@ from etchline.calibration.cells import (
     origin_of,
     pool_cells,
 )
-from etchline.calibration.search import AnswersFolder, Bench, Steps, unseen_steps, with_parts
+from etchline.calibration.search import AnswersFolder, Bench, with_parts
 from etchline.datasets import Dataset, ImageEntry
 from etchline.errors import DatasetError
 from etchline.evaluation import EsdCounts, EsdSettings
+from etchline.processes import Steps, unseen_steps
 
 MOST_FLAGGED_SHARE = 0.05
 MOST_CALIBRATION_ERROR = 0.05

@@ -4,20 +4,25 @@ import math
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from etchline import __version__
 from etchline.backends.interface import Role
 from etchline.bundle import ArbitrationPart, Bundle, ConfidencePart, ProvenancePart, ViewsPart
-from etchline.bundle.saving import BundleContents, check_free, contents_of, save_bundle
+from etchline.bundle.judging import esd_of
+from etchline.bundle.parity import ParityVerdict
+from etchline.bundle.saving import BundleContents, contents_of, save_bundle
+from etchline.bundle.staging import check_free
 from etchline.calibration.calibrating import Calibration, calibrate, validation_entries
 from etchline.calibration.golden import choose_golden
 from etchline.calibration.pitches import measure_pitches
 from etchline.calibration.runs import Run, find_runs, load_network
-from etchline.calibration.search import Steps, unseen_steps
 from etchline.datasets import Dataset
-from etchline.evaluation import NANO_SCALE, EsdSettings
+from etchline.processes import Steps, unseen_steps
 from etchline.segmentation.confidence import default_calibration
 from etchline.segmentation.scale import PitchRange
+
+EngineName = Literal["onnx"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class ExportRequest:
         dataset: its split val judges, its split train gives the trained pitch.
         name: the bundle's; by default that of its folder.
         jobs: processes; see `map_processes`.
+        engine: also goes into the bundle, if it passes the parity gate.
+        verify: its validation images judge the engine; `None`: drawn views and the golden patch only.
     """
 
     out_dir: Path
@@ -37,6 +44,8 @@ class ExportRequest:
     dataset: Dataset
     name: str | None = None
     jobs: int | None = None
+    engine: EngineName | None = None
+    verify: Dataset | None = None
 
 
 @dataclass(frozen=True)
@@ -47,11 +56,13 @@ class Exported:
         bundle: it.
         calibration: what stands in it.
         warnings: what a person should know before using it.
+        parity: the verdict on the engine that was asked for; one that did not pass is not in the bundle.
     """
 
     bundle: Bundle
     calibration: Calibration
     warnings: tuple[str, ...]
+    parity: ParityVerdict | None = None
 
 
 def export(request: ExportRequest, steps: Steps = unseen_steps) -> Exported:
@@ -68,14 +79,21 @@ def export(request: ExportRequest, steps: Steps = unseen_steps) -> Exported:
     """
     check_free(request.bundle_dir)
     validation_entries(request.dataset)
+    if request.verify is not None:
+        validation_entries(request.verify)
     runs = find_runs(request.out_dir)
     contents = _uncalibrated(request, runs, steps)
     with tempfile.TemporaryDirectory(prefix="etchline-export-") as scratch:
         provisional = save_bundle(Path(scratch) / "bundle", contents)
         esd = next(iter(runs.values())).esd
         found = calibrate(provisional, request.dataset, esd, jobs=request.jobs, steps=steps)
-    bundle = save_bundle(request.bundle_dir, _calibrated(contents, found))
-    return Exported(bundle, found, _warnings(request, runs, bundle))
+        final = _calibrated(contents, found)
+        if request.engine is None:
+            bundle, parity = save_bundle(request.bundle_dir, final), None
+        else:
+            plain = save_bundle(Path(scratch) / "final", final)
+            bundle, parity = _with_engine(plain, request, steps)
+    return Exported(bundle, found, _warnings(request, runs, bundle), parity)
 
 
 def tune_arbitration(
@@ -106,17 +124,6 @@ def tune_arbitration(
     return found, save_bundle(out, replace(_calibrated(contents, found), provenance=provenance))
 
 
-def esd_of(bundle: Bundle) -> EsdSettings:
-    """The border and least area that the bundle was judged by; the nano scale's where it does not say."""
-    esd = bundle.manifest.validation.get("esd")
-    if not isinstance(esd, dict):
-        return NANO_SCALE
-    border_px, min_area_px = esd.get("border_px"), esd.get("min_area_px")
-    if not isinstance(border_px, int) or not isinstance(min_area_px, int):
-        return NANO_SCALE
-    return EsdSettings(border_px, min_area_px)
-
-
 def pitch_range(pitches_px: list[float]) -> PitchRange | None:
     """From the least to the largest of the layers' pitches, in whole pixels; `None` where there are none.
 
@@ -127,6 +134,13 @@ def pitch_range(pitches_px: list[float]) -> PitchRange | None:
     if not pitches_px:
         return None
     return PitchRange(float(max(math.floor(min(pitches_px)), 1)), float(math.ceil(max(pitches_px))))
+
+
+def _with_engine(plain: Bundle, request: ExportRequest, steps: Steps) -> tuple[Bundle, ParityVerdict]:
+    from etchline.bundle.adding import add_onnx  # needs the extra `onnx`, which other bundles do without
+
+    added = add_onnx(plain, request.bundle_dir, request.verify, jobs=request.jobs, steps=steps)
+    return added.bundle, added.parity
 
 
 def _uncalibrated(request: ExportRequest, runs: dict[Role, Run], steps: Steps) -> BundleContents:

@@ -4,10 +4,9 @@ import functools
 import statistics
 from collections import Counter
 
-from etchline.calibration.search import Steps, unseen_steps
 from etchline.datasets import Dataset, ImageEntry
 from etchline.images import open_image
-from etchline.processes import map_processes
+from etchline.processes import Steps, map_processes, unseen_steps
 from etchline.segmentation.normalise import fit_normalisation
 from etchline.segmentation.scale import ScaleSettings, estimate_pitch
 

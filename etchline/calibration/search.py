@@ -2,46 +2,32 @@
 
 import functools
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 import etchline.bundle.torch_networks  # noqa: F401  (before processes are forked: each would need seconds)
 from etchline.backends.interface import ROLES, Role
+from etchline.backends.remembering import RememberingBackend
 from etchline.bundle import ArbitrationPart, Bundle, ConfidencePart
 from etchline.bundle.segmenting import NetworkChoice, network_bundle
 from etchline.calibration.candidates import Candidate
 from etchline.calibration.cells import MeasuredCell, errors_in, find_errors, measure_cells
-from etchline.calibration.remembering import RememberingBackend
 from etchline.datasets import Dataset, ImageEntry
 from etchline.evaluation import EsdCounts, EsdSettings, evaluate_masks
 from etchline.images import WindowSource, open_image, read_mask
-from etchline.processes import map_processes
+from etchline.processes import Steps, map_processes, unseen_steps
 from etchline.segmentation.arbitration import ArbitrationLimits
 from etchline.segmentation.files import SegmentBundle
 from etchline.segmentation.multiscale import NetworkFit, NetworkSegmenter
 from etchline.segmentation.probability import binarise_probability
 from etchline.segmentation.record import CellSource
 
-T = TypeVar("T")
 Result = TypeVar("Result")
-
-
-class Steps(Protocol):
-    """Passes items on and shows progress under a label, such as the command line's progress bar."""
-
-    def __call__(self, label: str, items: Iterable[T], total: int, /) -> Iterable[T]:
-        """Yields each of the `total` items."""
-        ...
-
-
-def unseen_steps(label: str, items: Iterable[T], total: int, /) -> Iterable[T]:
-    """Each of `items`; nothing is shown."""
-    return items
 
 
 @dataclass(frozen=True)

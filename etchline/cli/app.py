@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from etchline import __version__
-from etchline.cli import bundle, dataset, evaluate, export, segment, synth, train, tune
+from etchline.cli import bundle, client, dataset, evaluate, export, gate, segment, synth, train, tune
+from etchline.cli.stored import Commands
 
-app = typer.Typer(
+app = Commands(
     name="etchline",
     help="Metal lines from SEM images of chips, judged by electrically significant differences.",
     epilog="Example: etchline segment scan.tif --out lines --bundle classical",
@@ -22,8 +23,10 @@ app.command("train", epilog=train.EXAMPLE)(train.train)
 app.command("tune", epilog=tune.EXAMPLE)(tune.tune)
 app.command("export", epilog=export.EXAMPLE)(export.export)
 app.command("segment", epilog=segment.EXAMPLE)(segment.segment)
+app.command("client", epilog=client.EXAMPLE)(client.client)
 app.add_typer(bundle.app, name="bundle")
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
+app.command("gate", epilog=gate.EXAMPLE)(gate.gate)
 
 
 def _print_version(wanted: bool) -> None:

@@ -5,18 +5,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from etchline.cli.frame import DebugOption, JsonOption, exit_codes, print_json, stdout
+from etchline.cli.stored import READ, Commands
 
 if TYPE_CHECKING:
     from etchline.bundle import Bundle
 
-app = typer.Typer(
+app = Commands(
     help="Show and verify bundles.",
     epilog="Example: etchline bundle verify nano",
     no_args_is_help=True,
 )
 
 BundleArgument = Annotated[
-    str, typer.Argument(metavar="DIR|nano", help="Folder with a bundle.json, or nano, which is built in.")
+    str,
+    typer.Argument(
+        metavar="DIR|s3://...|nano", help="Folder with a bundle.json, or nano, which is built in."
+    ),
+    READ,
 ]
 
 
@@ -39,8 +44,12 @@ def show(bundle: BundleArgument, json_output: JsonOption = False, debug: DebugOp
 def verify(
     bundle: BundleArgument,
     files_only: Annotated[
-        bool, typer.Option("--files-only", help="Do not run the golden patch; needs no torch.")
+        bool, typer.Option("--files-only", help="Do not run the golden patch; needs no engine.")
     ] = False,
+    backend: Annotated[
+        str,
+        typer.Option("--backend", metavar="auto|torch|onnxruntime", help="What runs the golden patch."),
+    ] = "auto",
     json_output: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -53,7 +62,7 @@ def verify(
         from etchline.bundle.shipped import bundle_folder
 
         loaded = load_bundle(bundle_folder(bundle))
-        iou = None if files_only else _golden(loaded)
+        iou = None if files_only else _golden(loaded, backend)
         found: dict[str, Any] = {
             "digest": loaded.digest,
             "files": len(loaded.manifest.files),
@@ -66,14 +75,16 @@ def verify(
         stdout().print(f"{bundle}: {found['files']} files as they should be, {golden}", markup=False)
 
 
-def _golden(loaded: "Bundle") -> float:
+def _golden(loaded: "Bundle", backend: str) -> float:
     from etchline.bundle.golden import check_golden
-    from etchline.bundle.segmenting import open_engine
+    from etchline.bundle.segmenting import open_engine, parse_backend
 
-    return check_golden(loaded, open_engine(loaded.folder, loaded.digest))
+    return check_golden(loaded, open_engine(loaded.folder, loaded.digest, parse_backend(backend)))
 
 
 def _rows(loaded: "Bundle") -> list[tuple[str, str]]:
+    from etchline.bundle.manifest import has_graphs
+
     manifest = loaded.manifest
     networks = ", ".join(
         f"{role}: {part.name}, input {part.input_px} px" for role, part in manifest.networks.items()
@@ -84,6 +95,7 @@ def _rows(loaded: "Bundle") -> list[tuple[str, str]]:
         ("name", manifest.name),
         ("digest", loaded.digest),
         ("networks", networks),
+        ("engines", "torch, onnxruntime" if has_graphs(loaded.manifest) else "torch"),
         ("policy", manifest.arbitration.policy),
         ("trained pitch", f"{pitch.low_px:g} to {pitch.high_px:g} px" if pitch else "not known"),
         ("parent", manifest.provenance.parent or "none"),

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from etchline.cli.frame import DebugOption, JsonOption, exit_codes, print_json, progress, stderr, stdout
+from etchline.cli.stored import ADD, DATASET, READ, Commands
 from etchline.errors import InputError
 
 if TYPE_CHECKING:
     from etchline.datasets import Dataset
 
-app = typer.Typer(
+app = Commands(
     help="Check, show, import and split datasets.",
     epilog="Example: etchline dataset check runs/benchmark",
     no_args_is_help=True,
 )
 
-DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with a dataset.json.")]
+_DATASET = typer.Argument(metavar="DATASET", help="Folder with a dataset.json.")
+DatasetArgument = Annotated[Path, _DATASET, READ]
 SeedOption = Annotated[int, typer.Option(help="Seed of the split.")]
 
 
@@ -62,7 +64,7 @@ def check(dataset: DatasetArgument, json_output: JsonOption = False, debug: Debu
 @app.command("show", epilog="Example: etchline dataset show runs/benchmark --split val --out val.png")
 def show(
     dataset: DatasetArgument,
-    out: Annotated[Path, typer.Option(help="The picture, .png or .tif.")] = Path("contact_sheet.png"),
+    out: Annotated[Path, typer.Option(help="The picture, .png or .tif."), ADD] = Path("contact_sheet.png"),
     split: Annotated[str, typer.Option(help="Only these splits, separated by commas.")] = "",
     ic: Annotated[str, typer.Option(help="Only these ICs, separated by commas.")] = "",
     layer: Annotated[str, typer.Option(help="Only these layers, separated by commas.")] = "",
@@ -102,9 +104,9 @@ def show(
     '"{ic}/{layer}/{name}_mask.png" --unseen chip7',
 )
 def import_(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder, or a dataset to replace.")],
-    images: Annotated[Path, typer.Option(help="Folder of the images.")],
-    masks: Annotated[Path, typer.Option(help="Folder of the masks (images, or layouts as .svg).")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder, or a dataset to replace."), DATASET],
+    images: Annotated[Path, typer.Option(help="Folder of the images."), READ],
+    masks: Annotated[Path, typer.Option(help="Folder of the masks (images, or layouts as .svg)."), READ],
     image_pattern: Annotated[
         str, typer.Option(help="Paths of the images; fields in braces match parts without '/'.")
     ] = "{ic}/{layer}/{name}.png",
@@ -163,7 +165,7 @@ def import_(
 
 @app.command("split", epilog="Example: etchline dataset split data/lab --seed 1 --unseen ic08,ic09")
 def split(
-    dataset: DatasetArgument,
+    dataset: Annotated[Path, _DATASET, DATASET],
     seed: SeedOption = 0,
     unseen: Annotated[
         str | None,

@@ -15,6 +15,7 @@ from etchline.cli.frame import (
     stderr,
     stdout,
 )
+from etchline.cli.stored import ADD, READ
 from etchline.errors import InputError, PairingError, SettingsError
 
 if TYPE_CHECKING:
@@ -29,18 +30,20 @@ NAMED_SURPLUS = 3
 
 
 def evaluate(
-    pred_dir: Annotated[Path, typer.Argument(help="Folder of predicted masks, searched recursively.")],
+    pred_dir: Annotated[Path, typer.Argument(help="Folder of predicted masks, searched recursively."), READ],
     truth_dir: Annotated[
-        Path | None, typer.Argument(help="Folder of true masks; or give --dataset instead.")
+        Path | None, typer.Argument(help="Folder of true masks; or give --dataset instead."), READ
     ] = None,
-    dataset: Annotated[Path | None, typer.Option(help="Dataset whose masks are the truth.")] = None,
+    dataset: Annotated[Path | None, typer.Option(help="Dataset whose masks are the truth."), READ] = None,
     split: Annotated[str | None, typer.Option(help="Only this split of the dataset.")] = None,
     border_px: Annotated[int, typer.Option(help="Lines that lie in this border only do not count.")] = 35,
     min_area_px: Annotated[int, typer.Option(help="Smaller predicted components are dropped.")] = 35,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="List truths without prediction instead of refusing them.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for report.json (and the error maps).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.json (and the error maps)."), ADD
+    ] = None,
     error_maps: Annotated[
         bool, typer.Option("--error-maps", help="Write a picture of each image with errors under --out.")
     ] = False,

@@ -11,9 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from etchline.errors import EtchlineError, MissingPackageError
+from etchline.storage import name_of
 
+FAILED_GATE = 1
 INTERRUPTED = 130
 FAILED = 3
+FAILED_GATE = 1
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one machine-readable result on stdout.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -24,21 +27,32 @@ JobsOption = Annotated[
 T = TypeVar("T")
 
 
-def stderr() -> Console:
+class NamingConsole(Console):
+    """A console that prints what local copies of `s3://` locations are copies of."""
+
+    def print(self, *objects: Any, named: bool = True, **options: Any) -> None:  # noqa: ANN401  (rich's own)
+        """See `Console.print`; with `named` off, paths are printed as they are."""
+        super().print(
+            *(name_of(each) if named and isinstance(each, str) else each for each in objects), **options
+        )
+
+
+def stderr() -> NamingConsole:
     """A console on the present stderr: log lines and progress, never results."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return NamingConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
-def stdout() -> Console:
+def stdout() -> NamingConsole:
     """A console on the present stdout: tables and texts that are the result."""
-    return Console(highlight=False, soft_wrap=True)
+    return NamingConsole(highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
 def exit_codes(debug: bool) -> Iterator[None]:
     """Turns errors inside the block into one clear line on stderr and the exit code of the contract.
 
-    2 bad input, 3 anything else, 130 interrupted. With `debug` the traceback comes first.
+    2 bad input, 3 anything else, 130 interrupted (1, a failed gate, is no error). With `debug` the traceback
+    comes first.
     """
     try:
         yield
@@ -55,17 +69,25 @@ def exit_codes(debug: bool) -> Iterator[None]:
         raise typer.Exit(FAILED) from None
 
 
-def need_packages(purpose: str) -> None:
-    """Refuses to start without the frameworks that networks need.
+NETWORK_PACKAGES = ("torch", "sam2", "safetensors")
+
+
+def need_packages(purpose: str, packages: Iterable[str] = NETWORK_PACKAGES, extras: str = "train") -> None:
+    """Refuses to start without packages, as a rule the frameworks that networks need.
+
+    Args:
+        purpose: what needs them.
+        packages: their modules.
+        extras: of etchline, that bring them.
 
     Raises:
-        MissingPackageError: torch, sam2 or safetensors is not installed.
+        MissingPackageError: one of them is not installed.
     """
     from importlib.util import find_spec
 
-    missing = [name for name in ("torch", "sam2", "safetensors") if find_spec(name) is None]
+    missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        raise MissingPackageError(f"{purpose} needs {', '.join(missing)}: pip install 'etchline[train]'")
+        raise MissingPackageError(f"{purpose} needs {', '.join(missing)}: pip install 'etchline[{extras}]'")
 
 
 def _report(line: str, debug: bool) -> None:
@@ -77,7 +99,7 @@ def _report(line: str, debug: bool) -> None:
 
 def print_json(value: Any) -> None:  # noqa: ANN401  (anything json can write)
     """Prints `value` as indented JSON on stdout; NaN and infinities are refused, as JSON has none."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    sys.stdout.write(name_of(json.dumps(value, indent=2, allow_nan=False)) + "\n")
 
 
 def progress(label: str, items: Iterable[T], total: int) -> Iterator[T]:

@@ -16,6 +16,7 @@ from etchline.cli.frame import (
     stderr,
     stdout,
 )
+from etchline.cli.stored import ADD, READ, READ_EACH
 from etchline.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -33,15 +34,17 @@ InputsArgument = Annotated[
     typer.Argument(
         metavar="IMAGE|DIR|DATASET...", help="Images, folders of images, or datasets.", readable=False
     ),
+    READ_EACH,
 ]
-OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")]
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results."), ADD]
 BundleOption = Annotated[
     str,
     typer.Option(
         "--bundle",
-        metavar="DIR|nano|classical",
+        metavar="DIR|s3://...|nano|classical",
         help="What segments: a bundle of networks, nano (comes with etchline), or classical (no network).",
     ),
+    READ,
 ]
 PolicyOption = Annotated[
     str | None,
@@ -60,7 +63,7 @@ ScaleOption = Annotated[
     ),
 ]
 BackendOption = Annotated[
-    str | None, typer.Option("--backend", metavar="auto|torch", help="What runs the networks.")
+    str | None, typer.Option("--backend", metavar="auto|torch|onnxruntime", help="What runs the networks.")
 ]
 ContoursOption = Annotated[
     str, typer.Option("--contours", metavar="FORMATS", help="Also write contours: geojson,gds,oas.")
@@ -95,23 +98,29 @@ def segment(
     whose results are complete are skipped, so an interrupted run goes on where it stopped.
     """
     with exit_codes(debug):
+        from etchline.cli.stored_images import stored_images
         from etchline.contours import parse_formats
         from etchline.segmentation.batch import segment_batch
         from etchline.segmentation.files import FileOptions
         from etchline.segmentation.inputs import collect_inputs
 
-        _check(pixel_size_nm)
+        check_pixel_size(pixel_size_nm)
         segmenting, network = _open(bundle, policy, scale, backend)
         options = FileOptions(parse_formats(contours), pixel_size_nm, overwrite, network)
         items = collect_inputs(inputs, out)
-        batch = segment_batch(items, out, options, segmenting, jobs)
+        batch = segment_batch(items, out, options, segmenting, jobs, stored_images())
         outcomes = list(progress("segment", batch, len(items)))
         order = {item: place for place, item in enumerate(items)}
         outcomes.sort(key=lambda outcome: order[outcome.item])
         _report(outcomes, out, json_output)
 
 
-def _check(pixel_size_nm: float | None) -> None:
+def check_pixel_size(pixel_size_nm: float | None) -> None:
+    """Refuses an edge of a pixel that is none.
+
+    Raises:
+        SettingsError: it is not above 0 and finite.
+    """
     if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
         raise SettingsError(f"--pixel-size-nm {pixel_size_nm}: must be a finite length above 0")
 
@@ -151,7 +160,9 @@ def _open(
     applied = NetworkOptions(
         policy=choice.policy or loaded.manifest.arbitration.policy,
         scale="auto" if choice.scale is None else choice.scale,
-        backend=open_engine(loaded.folder, loaded.digest).name,  # fails before any work is done
+        backend=open_engine(
+            loaded.folder, loaded.digest, choice.backend
+        ).name,  # fails before any work is done
     )
     return segmenting, applied
 

@@ -8,16 +8,18 @@ from typing import Annotated
 import typer
 
 from etchline.cli.frame import DebugOption, JobsOption, JsonOption, exit_codes, print_json, progress, stdout
+from etchline.cli.stored import DATASET, READ
 from etchline.errors import SettingsError
 
 EXAMPLE = "Example: etchline synth data/benchmark --ics 14 --images-per-ic 8 --size 1024 --seed 0"
 
 
 def synth(
-    out_dir: Annotated[Path, typer.Argument(help="Folder of the new dataset.")],
+    out_dir: Annotated[Path, typer.Argument(help="Folder of the new dataset."), DATASET],
     more_layouts: Annotated[
         list[Path] | None,
         typer.Argument(metavar="", help="More files after --layout FILE.", show_default=False),
+        READ,
     ] = None,
     ics: Annotated[int, typer.Option(help="Chip families, from ic01 on; ic08 to ic14 become unseen.")] = 14,
     images_per_ic: Annotated[int, typer.Option(help="Images of each family; its layers take turns.")] = 8,
@@ -30,6 +32,7 @@ def synth(
     layout: Annotated[
         list[Path] | None,
         typer.Option(help="Draw this layout (SVG, mask, GDSII, OASIS) instead of random ones; repeatable."),
+        READ,
     ] = None,
     layout_layer: Annotated[
         str | None,

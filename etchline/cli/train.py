@@ -16,6 +16,7 @@ from etchline.cli.frame import (
     stderr,
     stdout,
 )
+from etchline.cli.stored import READ, UPDATE
 
 if TYPE_CHECKING:
     from etchline.training.checkpoints import EpochRecord
@@ -29,15 +30,19 @@ T = TypeVar("T")
 
 def train(
     dataset: Annotated[
-        Path, typer.Argument(help="Folder with dataset.json; learns from train, judged by val.")
+        Path, typer.Argument(help="Folder with dataset.json; learns from train, judged by val."), READ
     ],
-    out_dir: Annotated[Path, typer.Argument(help="Gets a run folder for each model: patch, full, single.")],
+    out_dir: Annotated[
+        Path, typer.Argument(help="Gets a run folder for each model: patch, full, single."), UPDATE
+    ],
     model: Annotated[
         Literal["both", "patch", "full", "single"],
         typer.Option(help="The patch model, the full model (from the patch model), both, or one for both."),
     ] = "both",
     recipe: Annotated[
-        Path | None, typer.Option(metavar="FILE.yaml", help="Default: the nano network from random weights.")
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="Default: the nano network from random weights."),
+        READ,
     ] = None,
     size: Annotated[
         Literal["nano", "tiny", "small", "base_plus", "large"] | None,
@@ -48,6 +53,7 @@ def train(
         typer.Option(
             metavar="random|CKPT|BUNDLE", help="First weights: a SAM2.1 checkpoint, a bundle, nano, a run."
         ),
+        READ,
     ] = "random",
     parts: Annotated[
         str | None,

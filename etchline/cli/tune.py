@@ -16,16 +16,21 @@ from etchline.cli.frame import (
     progress,
     stdout,
 )
+from etchline.cli.stored import BUNDLE, READ
 
 EXAMPLE = "Example: etchline tune data/lab --bundle bundles/lab --step arbitration --out bundles/lab2"
 
 
 def tune(
-    dataset: Annotated[Path, typer.Argument(help="Folder with dataset.json; only its split val is used.")],
-    bundle: Annotated[Path, typer.Option(metavar="DIR", help="The bundle whose networks are used.")],
+    dataset: Annotated[
+        Path, typer.Argument(help="Folder with dataset.json; only its split val is used."), READ
+    ],
+    bundle: Annotated[Path, typer.Option(metavar="DIR", help="The bundle whose networks are used."), READ],
     step: Annotated[Literal["arbitration"], typer.Option(help="What is chosen: the policy and its limits.")],
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Writes a new bundle with the winner; must be empty.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Writes a new bundle with the winner; must be empty."),
+        BUNDLE,
     ] = None,
     jobs: JobsOption = None,
     json_output: JsonOption = False,

@@ -1,13 +1,12 @@
 """The report of an evaluation as one HTML file: no script, no request, no other file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import jinja2
 from markupsafe import Markup
 
 from etchline.evaluation.charts import BAR_PX, GREYS, KINDS, RateBar, bar_chart
-from etchline.evaluation.exhibits import Examination, Exhibit, Picture
+from etchline.evaluation.exhibits import Examination, Picture
 from etchline.evaluation.flagging import CaughtErrors, FlagCounts
 from etchline.evaluation.pooling import (
     ImageScore,
@@ -21,6 +20,7 @@ from etchline.evaluation.pooling import (
 from etchline.evaluation.reliability import bin_sums, calibration_error
 from etchline.evaluation.reliability_charts import reliability_svg, risk_coverage_svg
 from etchline.evaluation.report import Report
+from etchline.evaluation.templates import load_template
 
 TEMPLATE = "report.html.j2"
 UNSEEN = "unseen"
@@ -48,23 +48,6 @@ class Stage:
     def megapixels_per_s(self) -> float | None:
         """Speed; None where no time passed."""
         return self.pixels / 1e6 / self.seconds if self.seconds > 0 else None
-
-
-@dataclass(frozen=True)
-class Spotlight:
-    """An image that is shown before all others and judged by itself; the report's totals leave it out.
-
-    Attributes:
-        name: what it is, in two or three words.
-        title: its heading.
-        text: what it is and where it comes from.
-        exhibit: its pictures and its verdict.
-    """
-
-    name: str
-    title: str
-    text: str
-    exhibit: Exhibit
 
 
 @dataclass(frozen=True)
@@ -110,26 +93,20 @@ class Page:
         lead: what was done, in one or two sentences.
         report: what the evaluation found.
         examinations: pictures and flags of the report's images, in any order; may be fewer.
-        ic_notes: what to know about an IC, by its name.
-        spotlight: an image to be shown first.
         comparisons: ways of segmenting side by side.
         stages: what took how long.
         facts: names and values of settings, versions, the machine and so on.
         commands: how to repeat it, one command each.
-        credits: whose work and data this uses.
     """
 
     title: str
     lead: str
     report: Report
     examinations: tuple[Examination, ...] = ()
-    ic_notes: Mapping[str, str] = field(default_factory=dict)
-    spotlight: Spotlight | None = None
     comparisons: tuple[Comparison, ...] = ()
     stages: tuple[Stage, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     commands: tuple[str, ...] = ()
-    credits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,7 +115,6 @@ class _IcRow:
 
     ic: str
     group: str
-    note: str
     pool: Pool
     flags: FlagCounts
     bar: RateBar
@@ -165,40 +141,7 @@ def render_html(page: Page) -> str:
 
     All text is escaped. Charts are inline SVG, pictures PNG inside `data:` URIs.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("etchline.evaluation", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "interval": interval, "count": count, "share": share}
-    return environment.get_template(TEMPLATE).render(page=page, **_context(page))
-
-
-def percent(rate: float | None) -> str:
-    """A rate in per cent with two decimals; words where there is none."""
-    return "no lines" if rate is None else f"{100 * rate:.2f} %"
-
-
-def share(value: float | None) -> str:
-    """A share in whole per cent; a dash where there is none."""
-    return "–" if value is None else f"{100 * value:.0f} %"
-
-
-def interval(pooled: Pool) -> str:
-    """The 95 % interval of a pool's rate, in words where there is none."""
-    if pooled.rate_ci95 is None:
-        return "no lines, no interval"
-    if pooled.images == 1:
-        return "one image, no interval"
-    low, high = pooled.rate_ci95
-    return f"{100 * low:.2f} to {100 * high:.2f} %"
-
-
-def count(value: int) -> str:
-    """A whole number with thousands set apart."""
-    return f"{value:,}"
+    return load_template(TEMPLATE).render(page=page, **_context(page))
 
 
 def _context(page: Page) -> dict[str, object]:
@@ -257,7 +200,6 @@ def _ic_rows(page: Page, by_ic: dict[str, Pool], bars: Mapping[str, RateBar]) ->
         _IcRow(
             ic=ic,
             group="" if splits[ic] is None else UNSEEN if splits[ic] == UNSEEN else "seen",
-            note=page.ic_notes.get(ic, ""),
             pool=each,
             flags=flags.get(ic, FlagCounts()),
             bar=bars[ic],

@@ -1,10 +1,11 @@
 """Image files to result files, one after the other or on several processes; finished ones are not redone."""
 
+import contextlib
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from etchline.errors import EtchlineError
 from etchline.processes import map_processes
@@ -33,12 +34,21 @@ class Outcome:
     exit_code: int = 0
 
 
+class Around(Protocol):
+    """What happens around each image in the process that segments it, such as bringing it from elsewhere."""
+
+    def __call__(self, item: SegmentInput, out_dir: Path, /) -> contextlib.AbstractContextManager[None]:
+        """Entered before the image is opened; left when its results stand in `out_dir`, or it failed."""
+        ...
+
+
 def segment_batch(
     items: list[SegmentInput],
     out_dir: Path,
     options: FileOptions,
     bundle: SegmentBundle,
     jobs: int | None = None,
+    around: Around | None = None,
 ) -> Iterator[Outcome]:
     """Yields the outcome of every image as it is finished; a bad image does not stop the others.
 
@@ -48,19 +58,23 @@ def segment_batch(
         options: see `files.FileOptions`.
         bundle: what segments.
         jobs: see `map_processes`.
+        around: see `Around`; `None`: the images are there and the results stay.
 
     Raises:
         SettingsError: `jobs` is below 1.
         EtchlineError: a worker process died.
         KeyboardInterrupt: by Ctrl-C; finished results stay, the image in work leaves nothing half-written.
     """
-    work = functools.partial(_outcome, out_dir=out_dir, options=options, bundle=bundle)
+    work = functools.partial(_outcome, out_dir=out_dir, options=options, bundle=bundle, around=around)
     return map_processes(work, items, jobs)
 
 
-def _outcome(item: SegmentInput, out_dir: Path, options: FileOptions, bundle: SegmentBundle) -> Outcome:
+def _outcome(
+    item: SegmentInput, out_dir: Path, options: FileOptions, bundle: SegmentBundle, around: Around | None
+) -> Outcome:
     try:
-        record, is_new = segment_file(item, out_dir, options, bundle)
+        with around(item, out_dir) if around else contextlib.nullcontext():
+            record, is_new = segment_file(item, out_dir, options, bundle)
     except EtchlineError as error:
         return Outcome(item, "failed", error=str(error), exit_code=error.exit_code)
     except Exception as error:  # noqa: BLE001  (a fault of ours must not cost the other images)

@@ -20,6 +20,7 @@ FlagReason = Literal[
     "unknown_scale",
 ]
 CellSource = Literal["full", "patch", "classical"]
+DegradedBy = Literal["down", "late", "busy", "digest", "failed"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -105,6 +106,8 @@ class SegmentRecord(_Part):
         timings_s: seconds per stage.
         cells: every cell, row by row; they tile the field.
         outputs: file names beside the record.
+        degraded: why a service answered without its networks: they were not reached, not in time, too busy,
+            another bundle's, or failed; null where nothing stood in.
     """
 
     schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
@@ -119,6 +122,7 @@ class SegmentRecord(_Part):
     timings_s: dict[str, float]
     cells: tuple[CellRecord, ...]
     outputs: tuple[str, ...]
+    degraded: DegradedBy | None = None
 
 
 def write_record(path: Path, record: SegmentRecord) -> None:

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from etchline.errors import SettingsError
+from etchline.evaluation.gate.limits import GateLimits
 from etchline.segmentation.scale import PitchRange
 
 MAX_RECIPE_BYTES = 2**20
@@ -226,7 +227,10 @@ class ComputeSettings(_Settings):
 
 
 class Recipe(_Settings):
-    """Everything that defines a training run but the data and the first weights."""
+    """Everything that defines a training run but the data and the first weights.
+
+    `gate` changes nothing that is learnt: it says how good the result must be to be deployed.
+    """
 
     seed: int = Field(default=0, ge=0, lt=2**63)
     network: NetworkSettings = NetworkSettings()
@@ -236,6 +240,7 @@ class Recipe(_Settings):
     optimiser: OptimiserSettings = OptimiserSettings()
     validation: ValidationSettings = ValidationSettings()
     compute: ComputeSettings = ComputeSettings()
+    gate: GateLimits = GateLimits()
 
     @property
     def epochs(self) -> int:
@@ -279,12 +284,31 @@ def load_recipe(path: Path) -> Recipe:
     try:
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise SettingsError(f"{path}: larger than {MAX_RECIPE_BYTES // 2**20} MiB; this is no recipe")
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from error
-    return _checked({} if content is None else content, str(path))
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: no valid YAML ({error})") from error
+    return parse_recipe(text, str(path))
+
+
+def parse_recipe(text: str, origin: str = "recipe") -> Recipe:
+    """The recipe in a YAML text; an empty one is that of the nano network.
+
+    Args:
+        text: YAML.
+        origin: where it comes from, for messages.
+
+    Raises:
+        SettingsError: see `load_recipe`.
+    """
+    if len(text) > MAX_RECIPE_BYTES:
+        raise SettingsError(f"{origin}: larger than {MAX_RECIPE_BYTES // 2**20} MiB; this is no recipe")
+    try:
+        content = yaml.load(text, Loader=_UniqueKeys)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise SettingsError(f"{origin}: no valid YAML ({' '.join(str(error).split())})") from error
+    return _checked({} if content is None else content, origin)
 
 
 def _checked(content: object, origin: str) -> Recipe:

@@ -109,8 +109,8 @@ class RunFolder:
     def _compare_recipe(self, recipe: Recipe) -> None:
         known = load_recipe(self.path / RECIPE)
         for section, value in recipe:
-            # Where it runs may change.
-            if section != "compute" and getattr(known, section) != value:
+            # Where it runs may change, and how good the result must be.
+            if section not in ("compute", "gate") and getattr(known, section) != value:
                 raise SettingsError(
                     f"{self.path / RECIPE}: the run has another {section} section than asked for; resume "
                     "with this recipe, or choose another folder"

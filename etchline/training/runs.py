@@ -21,6 +21,7 @@ from etchline.network.line_network import LineNetwork
 from etchline.network.parts import train_only
 from etchline.network.sizes import NetworkSize, network_size
 from etchline.network.weights import load_weights
+from etchline.storage import name_of
 from etchline.training.checkpoints import EpochRecord
 from etchline.training.recipe import Recipe
 from etchline.training.run_folder import WEIGHTS, RunFolder
@@ -156,7 +157,7 @@ def _train_role(request: TrainRequest, role: Role, images: RunImages, watcher: W
         "role": role,
         "dataset": _dataset_facts(request.dataset, images),
         "init": {
-            "path": str(start or RANDOM),
+            "path": name_of(start or RANDOM),
             "sha256": file_sha256(start) if start else None,
             "bundle": request.parent,
         },
@@ -192,7 +193,7 @@ def _first_weights(request: TrainRequest, role: Role) -> Path | None:
 def _dataset_facts(dataset: Dataset, images: RunImages) -> dict[str, Any]:
     return {
         "name": dataset.name,
-        "folder": str(dataset.folder),
+        "folder": name_of(dataset.folder),
         "sha256": dataset.digest,
         "train_images": len(images.train),
         "val_images": len(images.val),

@@ -12,11 +12,11 @@ pytest.importorskip("torch", reason="the extra `train` is not installed")
 from etchline import __version__
 from etchline.bundle import load_bundle
 from etchline.bundle.golden import golden_iou
+from etchline.bundle.judging import esd_of
 from etchline.bundle.torch_networks import torch_backend
 from etchline.calibration.calibrating import calibrate, is_reached
 from etchline.calibration.exporting import (
     ExportRequest,
-    esd_of,
     export,
     pitch_range,
     tune_arbitration,

@@ -170,3 +170,77 @@ def test_an_interruption_leaves_nothing(folder, tmp_path, monkeypatch):
     result = run("export", folder / "out", tmp_path / "b", "--dataset", folder / "data", "--jobs", 1)
     assert result.exit_code == 130
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def exporter(small_onnx, monkeypatch):
+    """An export of the session's bundle takes the graphs that were made of it before."""
+    pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
+    from etchline.bundle import adding
+
+    monkeypatch.setattr(adding, "export_graphs", lambda bundle, folder: exporter.graphs)
+    exporter.graphs = small_onnx.graphs
+    return exporter
+
+
+def test_a_bundle_gets_an_engine(small_onnx, exporter, folder, tmp_path):
+    options = ("--engine", "onnx", "--verify", folder / "data", "--jobs", 1)
+    result = run("export", small_onnx.plain.folder, tmp_path / "new", *options)
+    assert result.exit_code == 0, result.stderr
+    assert "too few lines" in result.stdout
+    made = load_bundle(tmp_path / "new")
+    assert f"digest {made.digest}" in result.stdout
+    assert "patch/encoder.onnx" in made.manifest.files
+    segmented = run(
+        *("segment", folder / "data" / "images", "--out", tmp_path / "out", "--bundle", tmp_path / "new"),
+        *("--backend", "onnxruntime", "--jobs", 1),
+    )
+    assert segmented.exit_code == 0, segmented.stderr
+    record = json.loads((tmp_path / "out" / "0.json").read_text())
+    assert record["options"]["network"]["backend"] == "onnxruntime cpu CPUExecutionProvider float32"
+    verified = run("bundle", "verify", tmp_path / "new", "--backend", "onnxruntime")
+    assert "golden patch IoU 1.0000" in verified.stdout
+    assert "torch, onnxruntime" in run("bundle", "show", tmp_path / "new").stdout
+
+
+def test_a_wrong_engine_exits_with_1_and_stays_out(small_onnx, exporter, folder, tmp_path):
+    from tests.onnx_bundles import plant
+
+    exporter.graphs = plant(small_onnx.graphs, tmp_path / "graphs", "encoder bias")
+    options = ("--engine", "onnx", "--verify", folder / "data", "--jobs", 1, "--json")
+    result = run("export", small_onnx.plain.folder, tmp_path / "new", *options)
+    assert result.exit_code == 1
+    assert "error: engine onnx is not in the bundle: patch: mean IoU" in result.stderr
+    assert json.loads(result.stdout)["parity"]["passed"] is False
+    assert load_bundle(tmp_path / "new").digest == small_onnx.plain.digest
+
+
+def test_a_training_becomes_a_bundle_with_graphs(folder, tmp_path):
+    """All of it, with a real export of one network."""
+    pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
+    dataset = make_dataset(tmp_path / "data", [(64, 64)] * 3)
+    write_run(tmp_path / "out" / "patch", dataset)
+    options = ("--dataset", tmp_path / "data", "--engine", "onnx", "--verify", tmp_path / "data", "--json")
+    result = run("export", tmp_path / "out", tmp_path / "b", *options, "--jobs", 1)
+    assert result.exit_code == 0, result.stderr
+    found, bundle = json.loads(result.stdout), load_bundle(tmp_path / "b")
+    assert found["parity"]["passed"]
+    assert bundle.manifest.validation["parity"]["onnxruntime"] == found["parity"]
+    assert {"patch/encoder.onnx", "patch/decoder.onnx"} <= bundle.manifest.files.keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("out", "new", "--verify", "data"), "--verify data: verifies an engine; give --engine onnx too"),
+        (("out", "new", "--engine", "tpu"), "--engine tpu: not known to this version; choose onnx"),
+        (("bundle", "new"), "bundle: a bundle already; give --engine onnx"),
+        (("bundle", "new", "--engine", "onnx", "--name", "x"), "--name x: bundle is a bundle already"),
+    ],
+)
+def test_engines_that_cannot_be(folder, monkeypatch, arguments, message):
+    monkeypatch.chdir(folder)
+    result = run("export", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not (folder / "new").exists()

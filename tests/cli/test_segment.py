@@ -114,7 +114,7 @@ def test_bad_images_are_reported_after_the_good_ones(etchline, tmp_path):
         (("--bundle", "in", "--scale", "0"), "--scale 0: must be a factor above 0, or auto"),
         (
             ("--bundle", "in", "--backend", "tpu"),
-            "--backend tpu: not known to this version; choose auto or torch",
+            "--backend tpu: not known to this version; choose auto, torch or onnxruntime",
         ),
         (("--contours", "svg"), "--contours svg: unknown; choose from geojson,gds,oas"),
         (("--pixel-size-nm", "0"), "--pixel-size-nm 0.0: must be a finite length above 0"),

@@ -1,5 +1,4 @@
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -9,51 +8,18 @@ from etchline.evaluation import EsdSettings
 from etchline.evaluation.exhibits import Subject, choose, examine
 from etchline.evaluation.flagging import Cell
 from etchline.evaluation.folders import MaskPair
-from etchline.evaluation.html_report import Comparison, Method, Page, Spotlight, Stage, render_html
+from etchline.evaluation.html_report import Comparison, Method, Page, Stage, render_html
 from etchline.evaluation.pooling import ImageScore, pool
 from etchline.evaluation.report import Failure, Report
 from etchline.evaluation.scoring import score_pair
 from etchline.images import write_image
 from tests.evaluation.drawings import with_boxes
+from tests.evaluation.html_reading import read
 
 SETTINGS = EsdSettings(5, 5)
 LINES = ((10, 10, 110, 20), (10, 30, 110, 40), (10, 50, 110, 60), (10, 70, 110, 80))
 # One open, one short, one false positive, one false negative.
 WRONG = ((10, 10, 50, 20), (60, 10, 110, 20), (10, 30, 110, 60), (80, 84, 99, 94))
-VOID = {"meta", "img", "br", "input", "link"}
-
-
-class Reader(HTMLParser):
-    """Text, attributes and whether tags are closed in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.text = ""
-        self.attributes: list[tuple[str, str, str]] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.text += data + " "
-
-
-def read(html: str) -> Reader:
-    reader = Reader()
-    reader.feed(html)
-    assert reader.open == []
-    reader.text = re.sub(r"\s+", " ", reader.text)
-    return reader
 
 
 def subject_of(
@@ -92,8 +58,6 @@ def full_page(tmp_path) -> Page:
     return page_of(
         wrong,
         right,
-        ic_notes={"ic01": "hard on purpose"},
-        spotlight=Spotlight("a tile", "A tile first", "Real and right.", tile),
         comparisons=(
             Comparison(
                 "Side by side",
@@ -106,7 +70,6 @@ def full_page(tmp_path) -> Page:
         stages=(Stage("segment", 2, 24_000, 0.5, "both"), Stage("instant", 0, 0, 0.0)),
         facts=(("dataset digest", "sha256 abc"),),
         commands=("etchline evaluate a b",),
-        credits=("Drawn by a test.",),
     )
 
 
@@ -135,7 +98,7 @@ def test_anchors_lead_somewhere(full_page):
 
 def test_every_picture_and_drawing_has_words(full_page):
     html = render_html(full_page)
-    assert len(re.findall(r"<img ", html)) == len(re.findall(r'<img [^>]*alt="[^"]{8,}"', html)) == 4 * 4 + 1
+    assert len(re.findall(r"<img ", html)) == len(re.findall(r'<img [^>]*alt="[^"]{8,}"', html)) == 3 * 4 + 1
     assert len(re.findall(r"<svg ", html)) == len(re.findall(r'<svg [^>]*aria-label="[^"]{4,}"', html))
     assert len(re.findall(r"<table>", html)) == len(re.findall(r"<caption>", html)) == 5
 
@@ -160,7 +123,7 @@ def test_numbers_are_those_of_the_report(full_page):
     assert f"{total['dice']:.4f}" in text
     assert "O 1 open S 1 short + 1 false positive − 1 false negative" in text
     row = report["per_ic"]["ic01"]
-    assert f"ic01 seen hard on purpose 1 4 1 1 1 1 {100 * row['rate']:.2f} %" in text
+    assert f"ic01 seen 1 4 1 1 1 1 {100 * row['rate']:.2f} %" in text
     assert f"mean of the ICs' rates: {100 * report['macro_rate']:.2f} %" in text
     assert f"the rate is {100 * report['total_at_zero']['rate']:.2f} %" in text
     assert "worst IC ic01: 100.00 %" in text
@@ -169,9 +132,6 @@ def test_numbers_are_those_of_the_report(full_page):
 def test_a_newcomer_finds_every_part(full_page):
     text = read(render_html(full_page)).text
     for part in (
-        "A tile first",
-        "Real and right.",
-        "0 errors in 4 lines",
         "What is counted",
         "border of 5 px",
         "below 5 px",
@@ -183,7 +143,6 @@ def test_a_newcomer_finds_every_part(full_page):
         "How this was made",
         "sha256 abc",
         "etchline evaluate a b",
-        "Drawn by a test.",
     ):
         assert part in text
     assert (
@@ -215,11 +174,9 @@ def test_names_are_escaped(tmp_path):
     subject = subject_of(tmp_path, evil, WRONG, ic=f"ic{evil}")
     page = page_of(
         subject,
-        ic_notes={f"ic{evil}": evil},
         stages=(Stage(evil, 1, 1, 1.0, evil),),
         facts=((evil, evil),),
         commands=(evil,),
-        credits=(evil,),
     )
     html = render_html(page)
     assert "<script" not in html

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from etchline.errors import SettingsError
+from etchline.evaluation.gate import GateLimits
 from etchline.training.recipe import Recipe, load_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -142,6 +143,8 @@ def test_an_empty_file_is_the_default(tmp_path):
         ("network: {size: huge}", r"network.size: Input should be 'nano'.* got 'huge'"),
         ("optimiser: {pixel_learning_rate: .nan}", r"pixel_learning_rate: .*"),
         ("compute: {device: gpu}", r"compute.device: String should match pattern.* got 'gpu'"),
+        ("gate: {rate_uper_max: 0.1}", r"r.yaml: gate.rate_uper_max: Extra inputs"),
+        ("gate: {images_min: 0}", r"r.yaml: gate.images_min: .*greater than or equal to 1, got '0'"),
         ("seed: 1\nseed: 2", r"r.yaml: no valid YAML \(.*seed is given twice"),
         ("[", r"r.yaml: no valid YAML"),
         ("- 1", r"r.yaml: Input should be a valid dictionary"),
@@ -162,6 +165,11 @@ def test_unreadable_recipes(tmp_path):
     (tmp_path / "big.yaml").write_bytes(b"#" * (2**20 + 1))
     with pytest.raises(SettingsError, match=r"big.yaml: larger than 1 MiB"):
         load_recipe(tmp_path / "big.yaml")
+
+
+def test_limits_of_the_gate_are_a_section(tmp_path):
+    (tmp_path / "r.yaml").write_text("gate: {lines_min: 300}")
+    assert load_recipe(tmp_path / "r.yaml").gate == GateLimits(lines_min=300)
 
 
 def test_changed():

@@ -179,7 +179,14 @@ def test_other_runs_are_not_gone_on_with(whole, bars, tmp_path):
 
 
 def test_where_it_runs_may_change(whole, bars):
-    train(request(bars, whole[0], TINY.changed("compute", checkpoint_steps=7), resume=True))
+    train(
+        request(
+            bars,
+            whole[0],
+            TINY.changed("compute", checkpoint_steps=7).changed("gate", lines_min=9),
+            resume=True,
+        )
+    )
 
 
 def test_single_learns_both_kinds_of_view(bars, tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from etchline.backends.interface import Inference
-from etchline.calibration.remembering import RememberingBackend
+from etchline.backends.remembering import RememberingBackend
 from etchline.errors import OutputError
 
 

@@ -1,0 +1,1 @@
+"""Components of Kubeflow Pipelines: each one thin function around one link of `etchline.chain`."""

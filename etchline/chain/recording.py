@@ -1,0 +1,240 @@
+"""What each link of a run has done, as one small file each in the run's folder, which may lie in S3.
+
+The report reads these files and not the links' results, because the step that writes it runs also when the
+others have failed, and is then given nothing of theirs.
+"""
+
+import contextlib
+import datetime
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from etchline import __version__
+from etchline.errors import EtchlineError, StorageError
+from etchline.evaluation.pooling import Pool
+from etchline.storage import open_store, write_text
+
+LINKS = (
+    "prepare_data",
+    "finetune",
+    "evaluate",
+    "gate_esd",
+    "export_bundle",
+    "verify_parity",
+    "publish_bundle",
+    "deploy_service",
+    "smoke_test",
+    "promote_or_rollback",
+)
+"""In the order in which they run; `report` comes last and tells of these."""
+RECORDS = "links"
+MAX_RECORD_BYTES = 2**22
+
+Status = Literal["running", "done", "failed"]
+Fact = str | int | float | bool
+_log = logging.getLogger(__name__)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EsdRow(_Part):
+    """One way of segmenting, judged: counts, the rate and its 95 % interval (null without lines)."""
+
+    name: str
+    images: int
+    lines: int
+    opens: int
+    shorts: int
+    false_positives: int
+    false_negatives: int
+    rate: float | None
+    rate_ci95: tuple[float, float] | None
+
+
+class Document(_Part):
+    """A page or picture beside the records; `path` is relative to the run's folder."""
+
+    title: str
+    path: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")]
+
+
+class LinkRecord(_Part):
+    """What one link has done.
+
+    Attributes:
+        link: its name.
+        status: "running" where it was killed before it could say more.
+        started: UTC, ISO 8601.
+        seconds: from start to end, by the clock on the wall.
+        facts: digests, counts and addresses, by their names.
+        reasons: why what it judged did not pass; empty where it passed or nothing was judged.
+        notes: what a person should know besides.
+        esd: what was judged.
+        documents: pages to read.
+        pictures: to be looked at, side by side.
+        error: the line that says why it failed.
+        exit_code: of that error.
+    """
+
+    link: str
+    status: Status
+    started: str
+    seconds: float = 0.0
+    facts: dict[str, Fact] = {}
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    esd: tuple[EsdRow, ...] = ()
+    documents: tuple[Document, ...] = ()
+    pictures: tuple[Document, ...] = ()
+    error: str | None = None
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a link hands to the component that called it.
+
+    Attributes:
+        metadata: for the artifact: digest, parent, versions and so on.
+        value: for the links that come after.
+    """
+
+    metadata: dict[str, Fact]
+    value: str | bool = ""
+
+
+@dataclass
+class Recording:
+    """A link at work; see `LinkRecord`.
+
+    Attributes:
+        link: its name.
+        run: the run's folder, a path or `s3://bucket/prefix`.
+    """
+
+    link: str
+    run: str
+    facts: dict[str, Fact] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    esd: list[EsdRow] = field(default_factory=list)
+    documents: list[Document] = field(default_factory=list)
+    pictures: list[Document] = field(default_factory=list)
+
+    def judged(self, name: str, pooled: Pool) -> None:
+        """Adds a row of ESD numbers."""
+        counts = pooled.counts
+        kinds = ("opens", "shorts", "false_positives", "false_negatives")
+        row = EsdRow(
+            name=name,
+            images=pooled.images,
+            lines=counts.lines,
+            rate=counts.rate,
+            rate_ci95=pooled.rate_ci95,
+            **{kind: getattr(counts, kind) for kind in kinds},
+        )
+        self.esd.append(row)
+
+    def add_page(self, title: str, path: Path) -> None:
+        """Puts a page into the run's folder, for the report to lead to it.
+
+        Raises:
+            StorageError: it cannot be written there.
+        """
+        self.documents.append(self._put(title, path))
+
+    def add_picture(self, title: str, path: Path) -> None:
+        """Puts a picture into the run's folder, for the report to show it; see `add_page`."""
+        self.pictures.append(self._put(title, path))
+
+    def made(self, value: str | bool = "") -> Made:
+        """What the component gets; the facts are the artifact's metadata."""
+        return Made({**self.facts, "etchline": __version__}, value)
+
+    def _put(self, title: str, path: Path) -> Document:
+        name = f"{self.link}/{path.name}"
+        open_store(self.run).upload(path, name)
+        return Document(title=title, path=name)
+
+
+@contextlib.contextmanager
+def recording(link: str, run: str) -> Iterator[Recording]:
+    """Records what the block does as `link`, at its start and at its end, however it ends.
+
+    Raises:
+        StorageError: the run's folder cannot be written.
+    """
+    work, clock = Recording(link, run), time.monotonic()
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    _write(run, LinkRecord(link=link, status="running", started=started))
+    error: BaseException | None = None
+    try:
+        yield work
+    except BaseException as caught:
+        error = caught
+        raise
+    finally:
+        record = LinkRecord(
+            link=link,
+            status="done" if error is None else "failed",
+            started=started,
+            seconds=round(time.monotonic() - clock, 3),
+            facts=work.facts,
+            reasons=tuple(work.reasons),
+            notes=tuple(work.notes),
+            esd=tuple(work.esd),
+            documents=tuple(work.documents),
+            pictures=tuple(work.pictures),
+            error=None if error is None else _said(error),
+            exit_code=0 if error is None else getattr(error, "exit_code", EtchlineError.exit_code),
+        )
+        _write(run, record)
+
+
+def read_records(run: str) -> tuple[LinkRecord, ...]:
+    """The records of a run in the order of `LINKS`; of links that did not begin there are none.
+
+    Raises:
+        StorageError: the folder cannot be read, or a record is not what `recording` writes.
+    """
+    store = open_store(run)
+    there = {file.name for file in store.files()}
+    found = []
+    for link in LINKS:
+        name = f"{RECORDS}/{link}.json"
+        if name not in there:
+            continue
+        try:
+            found.append(LinkRecord.model_validate_json(store.read(name, 0, MAX_RECORD_BYTES)))
+        except ValidationError as error:
+            raise StorageError(
+                f"{store.location}/{name}: not the record of a link ({error.errors()[0]['msg']}); "
+                "give the folder of a run"
+            ) from error
+    return tuple(found)
+
+
+def _write(run: str, record: LinkRecord) -> None:
+    _log.info("%s: %s%s", record.link, record.status, f", {record.seconds:.1f} s" if record.seconds else "")
+    with tempfile.TemporaryDirectory(prefix="etchline-record-") as scratch:
+        path = Path(scratch) / "record.json"
+        write_text(path, json.dumps(record.model_dump(mode="json"), indent=1, allow_nan=False) + "\n")
+        open_store(run).upload(path, f"{RECORDS}/{record.link}.json")
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, EtchlineError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return f"internal error: {type(error).__name__}: {error}"

@@ -1,0 +1,319 @@
+"""Predictor and transformer as two processes on this machine: start, wait until ready, stop.
+
+The processes outlive the program that starts them: `service.json` in the folder of the logs says what runs,
+so that another program can ask or stop it.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from etchline import storage
+from etchline.bundle import load_bundle
+from etchline.errors import ServiceError, SettingsError
+
+STATE = "service.json"
+_POLL_S = 0.1
+_STOP_WITHIN_S = 15.0
+_LOG_CHARACTERS = 600
+# Popen objects of our own children: they have to be waited for, or they stay as zombies.
+_children: "dict[int, subprocess.Popen[bytes]]" = {}
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """How the service is started.
+
+    Attributes:
+        host: address that both listen on.
+        http_port: of the transformer's REST; 0 is any free one, here and below.
+        grpc_port: of the transformer's gRPC.
+        predictor_http_port: of the predictor's REST and metrics.
+        predictor_grpc_port: of the predictor's gRPC.
+        ready_within_s: the golden patch must come out right within this time.
+        predictor_options: further options of `python -m serving.predictor`.
+        transformer_options: further options of `python -m serving.transformer`.
+    """
+
+    host: str = "127.0.0.1"
+    http_port: int = 0
+    grpc_port: int = 0
+    predictor_http_port: int = 0
+    predictor_grpc_port: int = 0
+    ready_within_s: float = 120.0
+    predictor_options: tuple[str, ...] = ()
+    transformer_options: tuple[str, ...] = ()
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LocalProcess(_Part):
+    """One process: its id, when it was born (in the kernel's ticks: ids are given again), command and log."""
+
+    name: str
+    pid: int
+    born: int
+    command: tuple[str, ...]
+    log: str
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it still runs."""
+        child = _children.get(self.pid)
+        if child is not None and child.poll() is not None:
+            return False
+        return _birth(self.pid) == self.born
+
+
+class LocalService(_Part):
+    """A running service.
+
+    Attributes:
+        bundle: the folder of its bundle.
+        url: of the transformer's REST, such as http://127.0.0.1:8080.
+        grpc_address: host:port of the transformer's gRPC.
+        predictor_url: of the predictor's REST and metrics.
+        predictor_address: host:port of the predictor's gRPC.
+        predictor: its process.
+        transformer: its process.
+    """
+
+    bundle: str
+    url: str
+    grpc_address: str
+    predictor_url: str
+    predictor_address: str
+    predictor: LocalProcess
+    transformer: LocalProcess
+
+    @property
+    def is_running(self) -> bool:
+        """Whether both processes run; `is_ready` asks them."""
+        return self.predictor.is_running and self.transformer.is_running
+
+
+def start_service(bundle: Path, folder: Path, settings: LocalSettings | None = None) -> LocalService:
+    """The service over a bundle, ready: its golden patch has come out right through both processes.
+
+    Args:
+        bundle: its folder.
+        folder: for the logs and `service.json`; made where it is missing.
+        settings: see `LocalSettings`.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        SettingsError: a port is in use.
+        ServiceError: a process ended, or the service was not ready in time; then nothing runs any more. The
+            message holds the end of the log.
+    """
+    settings = settings or LocalSettings()
+    load_bundle(bundle)  # both would refuse it, too, but seconds later
+    ports = _ports(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    shared = ("--bundle", str(bundle.resolve()), "--host", settings.host)
+    address = f"{settings.host}:{ports['predictor_grpc_port']}"
+    predictor = _start(
+        "predictor",
+        (*shared, *_port_options(ports, "predictor_"), *settings.predictor_options),
+        folder,
+    )
+    try:
+        transformer = _start(
+            "transformer",
+            (*shared, *_port_options(ports, ""), "--predictor-host", address, *settings.transformer_options),
+            folder,
+        )
+    except BaseException:
+        stop_process(predictor)
+        raise
+    service = LocalService(
+        bundle=str(bundle.resolve()),
+        url=f"http://{settings.host}:{ports['http_port']}",
+        grpc_address=f"{settings.host}:{ports['grpc_port']}",
+        predictor_url=f"http://{settings.host}:{ports['predictor_http_port']}",
+        predictor_address=address,
+        predictor=predictor,
+        transformer=transformer,
+    )
+    try:
+        storage.write_text(folder / STATE, service.model_dump_json(indent=1) + "\n")
+        wait_ready(service, settings.ready_within_s)
+    except BaseException:  # Ctrl-C, too: nothing may be left running
+        stop_service(service)
+        raise
+    return service
+
+
+def read_service(folder: Path) -> LocalService:
+    """The service that `start_service` started with this folder, whether or not it still runs.
+
+    Raises:
+        ServiceError: there is none, or its state cannot be read.
+    """
+    path = folder / STATE
+    try:
+        return LocalService.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ServiceError(f"{path}: says nothing of a service; start one with this folder") from error
+
+
+def is_ready(service: LocalService) -> bool:
+    """Whether the service says that it is ready."""
+    # A proxy of the environment is for the world outside.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{service.url}/v2/health/ready", timeout=5) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def wait_ready(service: LocalService, within_s: float) -> None:
+    """Returns when the service is ready.
+
+    Raises:
+        ServiceError: a process ended, or the time is over; the message holds the end of its log.
+    """
+    until = time.monotonic() + within_s
+    while True:
+        for process in (service.predictor, service.transformer):
+            if not process.is_running:
+                raise ServiceError(f"the {process.name} ended: {_log_end(process)}")
+        if is_ready(service):
+            return
+        if time.monotonic() > until:
+            raise ServiceError(
+                f"the service is not ready after {within_s:g} s: {_log_end(service.transformer)}"
+            )
+        time.sleep(_POLL_S)
+
+
+def stop_service(service: LocalService) -> None:
+    """Stops both processes, requests in work finished; what has already ended is left alone."""
+    stop_process(service.transformer)
+    stop_process(service.predictor)
+
+
+def stop_process(process: LocalProcess, within_s: float = _STOP_WITHIN_S) -> None:
+    """Ends a process: asks first, after `within_s` seconds it is killed."""
+    for number, patience_s in ((signal.SIGTERM, within_s), (signal.SIGKILL, within_s)):
+        if not process.is_running:
+            break
+        os.kill(process.pid, number)
+        until = time.monotonic() + patience_s
+        while process.is_running and time.monotonic() < until:
+            time.sleep(_POLL_S / 2)
+    child = _children.pop(process.pid, None)
+    if child is not None:
+        child.wait()
+
+
+def restart_process(process: LocalProcess) -> LocalProcess:
+    """The same command again, after the process has ended."""
+    return _spawn(process.name, process.command, Path(process.log))
+
+
+def _start(name: str, options: tuple[str, ...], folder: Path) -> LocalProcess:
+    return _spawn(name, (sys.executable, "-m", f"serving.{name}", *options), folder / f"{name}.log")
+
+
+def _spawn(name: str, command: tuple[str, ...], log: Path) -> LocalProcess:
+    with log.open("ab") as file:
+        # A session of its own: Ctrl-C is for the program that started it, which then stops both in order.
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=_environment(),
+        )
+    _children[child.pid] = child
+    return LocalProcess(name=name, pid=child.pid, born=_birth(child.pid) or 0, command=command, log=str(log))
+
+
+def _environment() -> Mapping[str, str]:
+    """Ours, with the folder that holds the package `serving` on the path.
+
+    Raises:
+        ServiceError: it is nowhere.
+    """
+    spec = find_spec("serving")
+    beside = Path(__file__).parents[2]
+    if spec is not None and spec.submodule_search_locations:
+        root = Path(next(iter(spec.submodule_search_locations))).parent
+    elif (beside / "serving" / "__init__.py").is_file():
+        root = beside
+    else:
+        raise ServiceError("the package serving is not found: start from the project's folder")
+    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+
+
+def _ports(settings: LocalSettings) -> dict[str, int]:
+    """The ports, free at this moment, all different.
+
+    Raises:
+        SettingsError: one that is asked for is in use.
+    """
+    sockets: list[socket.socket] = []
+    ports = {}
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        for name in ("http_port", "grpc_port", "predictor_http_port", "predictor_grpc_port"):
+            wanted = getattr(settings, name)
+            sockets.append(socket.socket(family, socket.SOCK_STREAM))
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sockets[-1].bind((settings.host, wanted))
+            except (OSError, OverflowError) as error:
+                option = name.replace("_", "-")
+                raise SettingsError(
+                    f"--{option} {wanted} at {settings.host}: {getattr(error, 'strerror', None) or error}; "
+                    "choose another port or host"
+                ) from error
+            ports[name] = sockets[-1].getsockname()[1]
+    finally:
+        for each in sockets:
+            each.close()
+    return ports
+
+
+def _port_options(ports: Mapping[str, int], prefix: str) -> tuple[str, ...]:
+    http, grpc = ports[f"{prefix}http_port"], ports[f"{prefix}grpc_port"]
+    return ("--http-port", str(http), "--grpc-port", str(grpc))
+
+
+def _birth(pid: int) -> int | None:
+    """When a process was born, in ticks since the machine started; `None` where it has ended."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()  # the name before may hold anything
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def _log_end(process: LocalProcess) -> str:
+    """The last line of a log that says something."""
+    try:
+        lines = Path(process.log).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        return f"no log ({error.strerror})"
+    told = [line.strip() for line in lines if line.strip()]
+    # What the processes say of themselves goes before what happened last.
+    chosen = [line for line in told if line.startswith("error: ") or " WARNING " in line] or told
+    return (chosen or ["an empty log"])[-1][-_LOG_CHARACTERS:] + f" (log: {process.log})"

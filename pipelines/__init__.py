@@ -1,0 +1,1 @@
+"""Pipelines of Kubeflow Pipelines: which component gets what of which; nothing else."""

@@ -1,0 +1,1 @@
+"""Two KServe processes: the predictor runs the networks, the transformer turns images into lines."""

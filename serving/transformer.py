@@ -1,0 +1,183 @@
+"""The transformer: KServe model `etchline`, images in, lines out; docs/serving.md says how to ask it."""
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from kserve import InferRequest, InferResponse, Model
+from kserve.errors import InvalidInput
+from kserve.logging import configure_logging, logger
+
+from etchline.bundle import Bundle, load_bundle
+from etchline.bundle.golden import check_golden
+from etchline.bundle.manifest import GOLDEN_PATCH
+from etchline.errors import EtchlineError
+from serving import metrics
+from serving.answers import to_v1, to_v2
+from serving.errors import QueueFull, Unavailable
+from serving.image_requests import ImageRequest, from_v1, from_v2
+from serving.image_service import ImageService, SegmentedImage
+from serving.remote_backend import Deadline, PredictorConnection, RemoteBackend
+from serving.server import GuardedServer
+from serving.settings import MODEL, TransformerSettings, parse_transformer
+
+FORWARDED = ("traceparent", "tracestate", "x-request-id")
+_MAX_HEADER = 512
+GOLDEN_DEADLINE_S = 20.0
+GOLDEN_PAUSE_S = 0.2
+
+T = TypeVar("T")
+
+
+class LineModel(Model):  # type: ignore[misc]  # kserve is untyped
+    """Segments images, a bounded number at a time.
+
+    Args:
+        service: does the work.
+        settings: limits.
+    """
+
+    def __init__(self, service: ImageService, settings: TransformerSettings) -> None:
+        super().__init__(MODEL)
+        self._service = service
+        self._settings = settings
+        self._threads = ThreadPoolExecutor(settings.max_running, thread_name_prefix="image")
+        self._admitted = 0
+
+    async def predict(
+        self, payload: object, headers: dict[str, str] | None = None, _: object = None
+    ) -> InferResponse | dict[str, Any]:
+        """The answer to a request of OIP v2 or KServe v1.
+
+        Raises:
+            InvalidInput: the request cannot be followed: 400 or INVALID_ARGUMENT.
+            Unavailable: not now: 503, or UNAVAILABLE and RESOURCE_EXHAUSTED.
+        """
+        started = time.perf_counter()
+        try:
+            if not self.ready:
+                raise Unavailable(f"{MODEL}: not ready; the golden patch has not come out right yet")
+            return await self._admit(lambda: self._answer(payload, headers or {}))
+        except InvalidInput:
+            metrics.ERRORS.labels("invalid_input").inc()
+            raise
+        except Unavailable as error:
+            metrics.ERRORS.labels(error.status_code.name.lower()).inc()
+            raise
+        except Exception:
+            metrics.ERRORS.labels("internal").inc()
+            raise
+        finally:
+            metrics.IMAGE_SECONDS.observe(time.perf_counter() - started)
+
+    def load(self) -> bool:
+        """Whether it is ready; kserve's own would make it so."""
+        return bool(self.ready)
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """What it takes: one of these; -1 is any number."""
+        return [
+            {"name": "image", "datatype": "BYTES", "shape": [1]},
+            {"name": "image", "datatype": "UINT8", "shape": [-1, -1]},
+            {"name": "uri", "datatype": "BYTES", "shape": [1]},
+        ]
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        """What it gives."""
+        names = ("mask", "confidence", "contours", "record", "overlay")
+        shapes = {"contours": [-1]}
+        return [{"name": name, "datatype": "BYTES", "shape": shapes.get(name, [1])} for name in names]
+
+    async def _admit(self, work: Callable[[], T]) -> T:
+        """The result of work in a thread, if there is room for it."""
+        room = self._settings.max_running + self._settings.max_waiting
+        if self._admitted >= room:
+            raise QueueFull(f"{self._admitted} requests are in work or wait, as many as may; try again later")
+        self._admitted += 1
+        job = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        job.add_done_callback(lambda _: self._leave())
+        return await job
+
+    def _leave(self) -> None:
+        self._admitted -= 1
+
+    def _answer(self, payload: object, headers: dict[str, str]) -> InferResponse | dict[str, Any]:
+        if isinstance(payload, InferRequest):
+            asked = from_v2(payload, self._settings)
+            return to_v2(payload, asked, self._segment(asked, headers))
+        if isinstance(payload, dict):
+            images = from_v1(payload, self._settings)
+            return {"predictions": [to_v1(asked, self._segment(asked, headers)) for asked in images]}
+        raise InvalidInput("the body is no inference request; send JSON")
+
+    def _segment(self, asked: ImageRequest, headers: dict[str, str]) -> SegmentedImage:
+        seconds = min(asked.options.deadline_s or self._settings.deadline_s, self._settings.deadline_s)
+        trace = {name: headers[name] for name in FORWARDED if _is_plain(headers.get(name))}
+        return self._service.segment(asked, Deadline(seconds), trace)
+
+
+def _is_plain(value: str | None) -> bool:
+    """Whether a header can go along as gRPC metadata."""
+    return value is not None and len(value) <= _MAX_HEADER and value.isascii() and value.isprintable()
+
+
+def become_ready(
+    model: LineModel, service: ImageService, bundle: Bundle, connection: PredictorConnection
+) -> None:
+    """Asks the predictor for the golden patch until it comes out right; then the model is ready and stays so.
+
+    A predictor that is lost later does not make it unready: the classical answer stands in.
+    """
+    golden, told = bundle.path(GOLDEN_PATCH).read_bytes(), ""
+    while not model.ready:
+        try:
+            iou = check_golden(bundle, RemoteBackend(connection, Deadline(GOLDEN_DEADLINE_S)))
+            service.warm_up(golden, Deadline(GOLDEN_DEADLINE_S))
+        except (EtchlineError, Unavailable) as error:
+            if str(error) != told:
+                logger.warning("not ready: %s", error)
+            told = str(error)
+            time.sleep(GOLDEN_PAUSE_S)
+        else:
+            logger.info("ready: bundle %s, golden IoU %.4f", bundle.digest[:12], iou)
+            model.ready = True
+
+
+def count_refusal(status: int) -> None:
+    """Counts a REST request that no model has seen."""
+    metrics.ERRORS.labels("too_large" if status == 413 else "invalid_input").inc()
+
+
+def serve(settings: TransformerSettings) -> None:
+    """Serves until SIGINT or SIGTERM: live at once, ready when the golden patch comes out right.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+    """
+    bundle = load_bundle(settings.bundle)
+    connection = PredictorConnection(
+        settings.predictor, bundle, settings.calls_at_once, settings.views_per_call
+    )
+    service = ImageService(bundle, settings, connection)
+    model = LineModel(service, settings)
+    threading.Thread(target=become_ready, args=(model, service, bundle, connection), daemon=True).start()
+    GuardedServer(settings.listen, count_refusal).serve([model])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the transformer; returns the exit code."""
+    configure_logging()
+    try:
+        serve(parse_transformer(arguments))
+    except EtchlineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

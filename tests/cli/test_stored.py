@@ -1,0 +1,185 @@
+"""`s3://` wherever commands take paths."""
+
+import inspect
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from etchline.bundle.shipped import SHIPPED
+from etchline.cli import stored
+from etchline.cli.app import app
+from etchline.datasets import load_dataset
+from etchline.storage import download_folder, open_store, upload_folder
+from tests.cli.test_help import COMMANDS
+from tests.s3_server import S3
+
+SMALL = ("--ics", "1", "--images-per-ic", "4", "--size", "192", "--jobs", "1")
+
+
+def etchline(*arguments: str, code: int = 0) -> Any:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == code, result.output
+    assert "/work/s3-" not in result.stdout  # where the copies lie
+    return result
+
+
+def callback(words: tuple[str, ...]) -> Any:
+    command: Any = typer.main.get_command(app)
+    for word in words:
+        command = command.commands[word]
+    return inspect.unwrap(command.callback)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_path_of_every_command_may_lie_in_s3(words: tuple[str, ...]) -> None:
+    function = callback(words)
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    paths = {one.name for one in parameters if stored.takes_paths(one.annotation)}
+    assert paths <= stored.places_of(function).keys(), "mark them, see etchline/cli/stored.py"
+
+
+@pytest.fixture
+def dataset(s3: S3) -> str:
+    result = etchline("synth", s3.uri("data/bench"), *SMALL, "--json")
+    assert json.loads(result.stdout)["dataset"] == s3.uri("data/bench")
+    return s3.uri("data/bench")
+
+
+def test_a_layer_from_s3_to_s3(s3: S3, dataset: str, tmp_path: Path) -> None:
+    assert "dataset.json" in str(s3.keys("data/bench/"))
+    lines = s3.uri("out/lines")
+    first = etchline("segment", dataset, "--out", lines, "--contours", "geojson", "--jobs", "1")
+    assert "4 segmented: " in first.stdout
+    assert f"results in {lines}" in first.stdout
+    assert len(s3.keys("out/lines/")) == 4 * 5
+    again = json.loads(
+        etchline("segment", dataset, "--out", lines, "--contours", "geojson", "--jobs", "1", "--json").stdout
+    )
+    assert again["total"] == {"done": 0, "skipped": 4, "failed": 0}
+    assert again["images"][0]["image"].startswith(f"{dataset}/images/")
+    local = etchline("segment", dataset, "--out", str(tmp_path / "lines"), "--jobs", "1")
+    assert "4 segmented" in local.stdout
+    masks = sorted((tmp_path / "lines").rglob("*_lines.png"))
+    assert len(masks) == 4
+    for mask in masks:
+        assert s3.get(f"out/lines/{mask.relative_to(tmp_path / 'lines').as_posix()}") == mask.read_bytes()
+    scored = etchline(
+        "evaluate", lines, "--dataset", dataset, "--out", s3.uri("out/report"), "--json", "--jobs", "1"
+    )
+    assert json.loads(scored.stdout) == json.loads(s3.get("out/report/report.json"))
+    assert not list((tmp_path / "cache" / "work").iterdir())
+
+
+def test_a_bad_image_costs_only_itself(s3: S3, dataset: str) -> None:
+    image = next(key for key in s3.keys("data/bench/images/"))
+    s3.put(image, b"no image", **{})
+    s3.put("more/x.png", b"neither", sha256="0" * 64)
+    result = etchline("segment", dataset, s3.uri("more"), "--out", s3.uri("lines"), "--jobs", "1", code=2)
+    assert "3 segmented, 2 failed" in result.stdout
+    assert f"error: s3://{s3.bucket}/more/x.png: damaged" in result.stderr
+    assert len([key for key in s3.keys("lines/") if key.endswith(".json")]) == 3
+
+
+def test_datasets_are_not_replaced_unless_asked(s3: S3, dataset: str, tmp_path: Path) -> None:
+    before = s3.keys()
+    result = etchline("synth", dataset, *SMALL, "--seed", "1", code=2)
+    assert f"error: {dataset}: exists and is not empty" in result.stderr
+    assert s3.keys() == before
+    manifest = s3.get("data/bench/dataset.json")
+    etchline("synth", dataset, *SMALL, "--seed", "1", "--overwrite")
+    assert s3.get("data/bench/dataset.json") != manifest
+    download_folder(dataset, tmp_path / "copy")
+    replaced = load_dataset(tmp_path / "copy")
+    for entry in replaced.images:
+        replaced.verify(entry)
+    etchline("dataset", "split", dataset, "--seed", "5")
+    etchline("dataset", "show", dataset, "--out", s3.uri("sheet.png"))
+    assert s3.get("sheet.png").startswith(b"\x89PNG")
+
+
+def test_bundles_are_fetched_once(s3: S3, tmp_path: Path) -> None:
+    upload_folder(SHIPPED, s3.uri("bundles/nano"))
+    for _ in range(2):
+        result = etchline("bundle", "verify", s3.uri("bundles/nano"), "--files-only")
+        assert f"{s3.uri('bundles/nano')}: " in result.stdout
+    objects = list((tmp_path / "cache" / "objects").iterdir())
+    assert len(objects) == len(s3.keys("bundles/"))
+    # Whoever finds them there does not ask the server for their bytes.
+    (weights,) = (path for path in objects if path.read_bytes() == (SHIPPED / "bundle.json").read_bytes())
+    weights.chmod(0o644)
+    weights.write_bytes(b"{}")
+    etchline("bundle", "verify", s3.uri("bundles/nano"), "--files-only", code=2)
+
+
+def test_a_bundle_is_not_exported_over_another(s3: S3, dataset: str) -> None:
+    upload_folder(SHIPPED, s3.uri("b"))
+    result = etchline("export", s3.uri("runs"), s3.uri("b"), "--dataset", dataset, code=2)
+    assert f"error: {s3.uri('runs')}: nothing is there" in result.stderr
+    s3.put("runs/x", b"x")
+    result = etchline("export", s3.uri("runs"), s3.uri("b"), "--dataset", dataset, code=2)
+    assert f"error: {s3.uri('b')}: is a bundle already" in result.stderr
+
+
+def test_an_interrupted_training_goes_on(
+    s3: S3, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from etchline.training import runs
+
+    def interrupted(request: Any, watcher: Any) -> None:
+        (request.out_dir / "patch").mkdir(parents=True)
+        (request.out_dir / "patch" / "state").write_bytes(b"half way")
+        (request.out_dir / "cache").mkdir()
+        (request.out_dir / "cache" / "images.npy").write_bytes(b"large")
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(runs, "train", interrupted)
+    result = etchline("train", dataset, s3.uri("runs/a"), code=130)
+    assert "add --resume to go on" in result.stderr
+    assert s3.keys("runs/") == ["runs/a/patch/state"]
+
+    def resumed(request: Any, watcher: Any) -> list[Any]:
+        assert (request.out_dir / "patch" / "state").read_bytes() == b"half way"
+        (request.out_dir / "patch" / "weights").write_bytes(b"done")
+        return []
+
+    monkeypatch.setattr(runs, "train", resumed)
+    state = s3.head("runs/a/patch/state")
+    etchline("train", dataset, s3.uri("runs/a"), "--resume")
+    assert s3.keys("runs/") == ["runs/a/patch/state", "runs/a/patch/weights"]
+    assert s3.head("runs/a/patch/state")["LastModified"] == state["LastModified"]
+
+
+def test_results_that_cannot_be_uploaded_stay(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from etchline.storage import s3_store
+
+    def fails(*_: object, **__: object) -> None:
+        open_store(f"s3://gone-{s3.bucket}/x").read("")
+
+    monkeypatch.setattr(s3_store.S3Store, "upload", fails)
+    result = CliRunner().invoke(app, ["synth", s3.uri("bench"), *SMALL])
+    assert result.exit_code == 2
+    kept = Path(result.stderr.split("the results stay in ")[1].splitlines()[0])
+    assert (kept / "bench" / "dataset.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("segment", "s3://{}/none", "--out", "out"),
+        ("evaluate", "s3://{}/none", "out"),
+        ("dataset", "check", "s3://{}/none"),
+        ("bundle", "show", "s3://{}/none"),
+        ("segment", "x.png", "--bundle", "s3://{}/none", "--out", "out"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_not_there_is_bad_input(s3: S3, arguments: tuple[str, ...]) -> None:
+    result = etchline(*(one.format(s3.bucket) for one in arguments), code=2)
+    assert f"error: s3://{s3.bucket}/none: nothing is there; check the bucket and the key" in result.stderr

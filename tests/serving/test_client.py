@@ -1,0 +1,125 @@
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from typer.testing import CliRunner
+
+from etchline.cli.app import app
+from etchline.images import write_image
+from tests.segmentation.drawing import tracks
+from tests.serving.asking import scan
+
+pytestmark = pytest.mark.xdist_group("serving")
+NOBODY = "http://127.0.0.1:1"
+
+
+@pytest.fixture
+def client(tmp_path, monkeypatch):
+    """Runs `etchline client` in a folder with an image a.png."""
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "a.png", scan())
+    return lambda *arguments: CliRunner().invoke(app, ["client", *arguments])
+
+
+@pytest.fixture
+def other_service():
+    """Yields a function that starts a web server which answers all with this."""
+    servers = []
+
+    def start(status, body):
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.rfile.read(int(self.headers["content-length"]))
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_nobody_there(client):
+    result = client("a.png", "--out", "out", "--url", NOBODY)
+    assert result.exit_code == 3
+    assert re.search(r"error: a\.png: no answer from http://127\.0\.0\.1:1 \(.*refused", result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "message"),
+    [
+        (400, b'{"error": "no lines today"}', 2, "the service refuses it: no lines today"),
+        (413, b"<html>", 2, "the service refuses it: Request Entity Too Large|Content Too Large"),
+        (503, b'{"error": "busy"}', 3, "answers 503: busy"),
+        (404, b"", 3, "answers 404"),
+        (200, b"<html>", 3, "not that of an etchline service"),
+        (200, b"{}", 3, "not that of an etchline service"),
+        (200, b'{"outputs": []}', 3, "not that of an etchline service"),
+        (200, b'{"outputs": [{"name": "record", "data": ["{}"]}]}', 3, "not that of an etchline service"),
+        (200, b'{"outputs": [{"name": "mask", "data": ["!"]}]}', 3, "not that of an etchline service"),
+    ],
+)
+def test_answers_that_are_none(client, other_service, status, body, code, message, tmp_path):
+    result = client("a.png", "--out", "out", "--url", other_service(status, body))
+    assert result.exit_code == code
+    assert re.search(message, result.stderr)
+    assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--url", "ftp://x"], "--url ftp://x: give an address such as"),
+        (["--url", "127.0.0.1:8080"], "give an address such as"),
+        (["--url", "http://x:99999999"], "give an address such as"),
+        (["--policy", "best"], "--policy best: choose one of"),
+        (["--scale", "-1"], "--scale -1: must be"),
+        (["--contours", "dxf"], "--contours dxf: unknown"),
+        (["--timeout-s", "0"], "--timeout-s 0.0: must be"),
+        (["--pixel-size-nm", "0"], "--pixel-size-nm 0.0: must be"),
+    ],
+)
+def test_options_out_of_range(client, options, message):
+    result = client("a.png", "--out", "out", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_good_images_are_done_first(client, service, tmp_path):
+    (tmp_path / "b.png").write_bytes(b"no image")
+    (tmp_path / "c.png").write_bytes((tmp_path / "a.png").read_bytes()[:300])
+    write_image(tmp_path / "d.png", tracks(1100, 1000))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "e.png").write_bytes((tmp_path / "a.png").read_bytes())
+    (tmp_path / "out" / "e.json").write_text("[1]")
+    arguments = [f"{name}.png" for name in "bcdea"]
+    result = client(*arguments, "--out", "out", "--url", service.url, "--json")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["total"] == {"done": 1, "degraded": 0, "failed": 4}
+    errors = result.stderr.splitlines()
+    assert "b.png: is not a PNG" in errors[0]
+    assert "c.png: the service refuses it: c.png: is truncated" in errors[1]
+    assert (
+        "d.png: the service refuses it: image: 1000 x 1100 px at scale 1 is over the service's limit"
+        in errors[2]
+    )
+    assert "e.png: its record would overwrite out/e.json" in errors[3]
+    assert (tmp_path / "out" / "e.json").read_text() == "[1]"
+    assert json.loads((tmp_path / "out" / "a.json").read_text())["degraded"] is None
+
+
+def test_what_the_microscope_wrote_beside_the_image_counts(client, service, tmp_path):
+    text = "[SemImageFile]\nPixelSize=4.2\nDataSize=210x150\nSignalName=SE\n"
+    (tmp_path / "a.txt").write_text(text)
+    assert client("a.png", "--out", "out", "--url", service.url).exit_code == 0
+    assert json.loads((tmp_path / "out" / "a.json").read_text())["image"]["pixel_size_nm"] == 4.2
