@@ -14,9 +14,11 @@ from etchline.bundle.shipped import SHIPPED
 from etchline.cli import stored
 from etchline.cli.app import app
 from etchline.datasets import load_dataset
+from etchline.images import write_image
 from etchline.storage import download_folder, open_store, upload_folder
 from tests.cli.test_help import COMMANDS
 from tests.s3_server import S3
+from tests.segmentation.drawing import tracks
 
 SMALL = ("--ics", "1", "--images-per-ic", "4", "--size", "192", "--jobs", "1")
 
@@ -183,3 +185,20 @@ def test_results_that_cannot_be_uploaded_stay(
 def test_what_is_not_there_is_bad_input(s3: S3, arguments: tuple[str, ...]) -> None:
     result = etchline(*(one.format(s3.bucket) for one in arguments), code=2)
     assert f"error: s3://{s3.bucket}/none: nothing is there; check the bucket and the key" in result.stderr
+
+
+def test_results_beside_their_images_leave_the_images_alone(s3: S3, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_image(tmp_path / f"{name}.png", tracks(90, 130))
+        s3.put(f"scans/{name}.png", (tmp_path / f"{name}.png").read_bytes())
+    s3.put("scans/bad.png", b"no image")
+    before = {key: s3.get(key) for key in s3.keys("scans/")}
+    scans = s3.uri("scans")
+    first = etchline("segment", scans, "--out", scans, "--jobs", "1", code=2)
+    assert "2 segmented, 1 failed" in first.stdout
+    again = etchline("segment", scans, "--out", scans, "--jobs", "1", "--overwrite", code=2)
+    assert "2 segmented, 1 failed" in again.stdout
+    assert {key: s3.get(key) for key in before} == before
+    results = set(s3.keys("scans/")) - before.keys()
+    assert len(results) == 2 * 4
+    assert all(s3.get(key) for key in results)
