@@ -36,6 +36,9 @@ from etchline.storage import (
 from etchline.storage.cache import Cache, cache_root
 from etchline.storage.folders import check_tree
 
+FileState = tuple[int, int, int]
+"""Inode, bytes and time of the last change in ns: another one where a file was replaced or written to."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -134,7 +137,9 @@ class Workspace:
         if kind == "file":
             store.download("", path)
         elif kind == "folder":
-            download_folder(str(uri), path, track=partial(progress, "download"), cache=self.cache)
+            # What the command may write to must not be a link into the cache.
+            cache = self.cache if place.write == "nothing" else None
+            download_folder(str(uri), path, track=partial(progress, "download"), cache=cache)
         elif place.write == "nothing":
             raise _nothing_at(uri)
 
@@ -155,7 +160,7 @@ class _Output:
     uri: S3Uri
     path: Path
     place: Place
-    before: dict[str, tuple[int, int]]
+    before: dict[str, FileState]
 
     def upload(self) -> None:
         """Uploads what is new or changed."""
@@ -305,14 +310,14 @@ def _work_folder() -> tuple[Path, Cache | None]:
         return Path(tempfile.mkdtemp(prefix="etchline-s3-")).resolve(), None
 
 
-def _states(path: Path) -> dict[str, tuple[int, int]]:
-    """What tells that a file below `path` was replaced: its inode and size."""
+def _states(path: Path) -> dict[str, FileState]:
+    """What tells that a file below `path` was replaced or written to."""
     if not path.is_dir():
         return {}
     found = {}
     for file in files_below(path):
         facts = file.stat()
-        found[file.relative_to(path).as_posix()] = (facts.st_ino, facts.st_size)
+        found[file.relative_to(path).as_posix()] = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
     return found
 
 

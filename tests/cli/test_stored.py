@@ -146,6 +146,7 @@ def test_an_interrupted_training_goes_on(
 
     def resumed(request: Any, watcher: Any) -> list[Any]:
         assert (request.out_dir / "patch" / "state").read_bytes() == b"half way"
+        assert (request.out_dir / "patch" / "state").stat().st_nlink == 1  # no other command's
         (request.out_dir / "patch" / "weights").write_bytes(b"done")
         return []
 
@@ -154,6 +155,14 @@ def test_an_interrupted_training_goes_on(
     etchline("train", dataset, s3.uri("runs/a"), "--resume")
     assert s3.keys("runs/") == ["runs/a/patch/state", "runs/a/patch/weights"]
     assert s3.head("runs/a/patch/state")["LastModified"] == state["LastModified"]
+
+    def rewritten(request: Any, watcher: Any) -> list[Any]:
+        (request.out_dir / "patch" / "state").write_bytes(b"whole !!")  # in place, as many bytes
+        return []
+
+    monkeypatch.setattr(runs, "train", rewritten)
+    etchline("train", dataset, s3.uri("runs/a"), "--resume")
+    assert s3.get("runs/a/patch/state") == b"whole !!"
 
 
 def test_results_that_cannot_be_uploaded_stay(
