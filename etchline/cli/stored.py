@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 
 from etchline.cli.frame import exit_codes, progress, stderr
-from etchline.errors import EtchlineError, OutputError, StorageError
+from etchline.errors import OutputError, StorageError
 from etchline.storage import (
     S3Uri,
     download_folder,
@@ -33,7 +33,7 @@ from etchline.storage import (
     publish_folder,
     upload_folder,
 )
-from etchline.storage.cache import Cache, cache_root
+from etchline.storage.cache import Cache, cache_root, limit_bytes
 from etchline.storage.folders import check_tree
 
 FileState = tuple[int, int, int]
@@ -112,7 +112,7 @@ class Workspace:
         try:
             for output in self.outputs:
                 output.upload()
-        except (EtchlineError, KeyboardInterrupt):
+        except BaseException:  # whatever it is, hours of work are not removed for it
             self.keep = True
             stderr().print(f"note: the results stay in {output.path.parent}/", markup=False, named=False)
             raise
@@ -299,12 +299,18 @@ def _nothing_at(uri: S3Uri) -> StorageError:
 
 
 def _work_folder() -> tuple[Path, Cache | None]:
-    """A new folder for copies, and the cache beside it where there can be one."""
-    root = cache_root()
+    """A new folder for copies, and the cache beside it where there can be one.
+
+    Raises:
+        SettingsError: the environment says no number where the cache's limit stands.
+    """
+    root, limit = cache_root(), limit_bytes()
     try:
         (root / "objects").mkdir(parents=True, exist_ok=True)
         (root / "work").mkdir(exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="s3-", dir=root / "work")).resolve(), Cache(root / "objects")
+        return Path(tempfile.mkdtemp(prefix="s3-", dir=root / "work")).resolve(), Cache(
+            root / "objects", limit
+        )
     except OSError:
         # A read-only home, as in many containers: copies only, nothing for the next command.
         return Path(tempfile.mkdtemp(prefix="etchline-s3-")).resolve(), None

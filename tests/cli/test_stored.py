@@ -180,6 +180,30 @@ def test_results_that_cannot_be_uploaded_stay(
     assert (kept / "bench" / "dataset.json").is_file()
 
 
+def test_an_unexpected_failure_keeps_the_results_too(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from etchline.storage import s3_store
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(s3_store.S3Store, "upload", fails)
+    result = CliRunner().invoke(app, ["synth", s3.uri("bench"), *SMALL])
+    assert result.exit_code == 3
+    kept = Path(result.stderr.split("the results stay in ")[1].splitlines()[0])
+    assert (kept / "bench" / "dataset.json").is_file()
+
+
+def test_a_limit_of_the_cache_that_is_none_is_told_before_the_work(
+    s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ETCHLINE_CACHE_GB", "much")
+    result = etchline("synth", s3.uri("bench"), *SMALL, code=2)
+    assert "error: ETCHLINE_CACHE_GB=much: must be a number of gigabytes" in result.stderr
+    assert s3.keys() == []
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
