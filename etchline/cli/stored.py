@@ -103,15 +103,23 @@ class Workspace:
             self.outputs.append(_Output(uri, path, place, _states(path)))
         return path
 
-    def deliver(self) -> None:
+    def deliver(self, *, failed: bool = False) -> None:
         """Uploads what the command has written.
+
+        Args:
+            failed: the command's exit code is not 0. Bundles, which could not be taken back, stay here then.
 
         Raises:
             StorageError: it could not be uploaded; a note says where it stays.
         """
         try:
             for output in self.outputs:
-                output.upload()
+                if not (failed and output.place.write == "bundle"):
+                    output.upload()
+                elif output.is_complete():
+                    self.keep = True
+                    text = f"note: nothing is published at {output.uri}; the bundle stays in {output.path}/"
+                    stderr().print(text, markup=False, named=False)
         except BaseException:  # whatever it is, hours of work are not removed for it
             self.keep = True
             stderr().print(f"note: the results stay in {output.path.parent}/", markup=False, named=False)
@@ -146,9 +154,10 @@ class Workspace:
     def _prepare_output(self, uri: S3Uri, path: Path, place: Place) -> None:
         """Fetches the manifest, and finds out about wrong keys and addresses before the work is done."""
         store = open_store(str(uri))
-        is_there = store.kind() != "nothing" and place.manifest and store.sha256(place.manifest) is not None
-        if is_there and place.write == "bundle":
-            raise StorageError(f"{uri}: is a bundle already; bundles never change, choose another prefix")
+        kind = store.kind()
+        if kind != "nothing" and place.write == "bundle":
+            raise StorageError(f"{uri}: holds something already; bundles never change, choose another prefix")
+        is_there = kind != "nothing" and place.manifest and store.sha256(place.manifest) is not None
         if is_there and place.manifest:
             store.download(place.manifest, path / place.manifest)
 
@@ -169,7 +178,7 @@ class _Output:
         if self.path.is_file():
             open_store(str(self.uri)).upload(self.path, "")
             return
-        if not self.path.is_dir() or (manifest is not None and not (self.path / manifest).is_file()):
+        if not self.is_complete():
             return
         if self.place.write == "bundle":
             publish_folder(self.path, str(self.uri), self.place.manifest or "", track=track)
@@ -178,6 +187,11 @@ class _Output:
         wanted = [name for name in changed if not self._is_scratch(name)]
         if wanted:
             upload_folder(self.path, str(self.uri), names=wanted, last=manifest, track=track)
+
+    def is_complete(self) -> bool:
+        """Whether there is a folder, with the manifest where it needs one."""
+        manifest = self.place.manifest
+        return self.path.is_dir() and (manifest is None or (self.path / manifest).is_file())
 
     def _is_scratch(self, name: str) -> bool:
         parts = name.split("/")
@@ -244,8 +258,8 @@ def _with_storage(function: Callable[..., Any]) -> Callable[..., Any]:
             local = {name: _localised(workspace, values[name], place) for name, place in places.items()}
             try:
                 function(**values | local)
-            except typer.Exit:
-                workspace.deliver()
+            except typer.Exit as ended:
+                workspace.deliver(failed=ended.exit_code != 0)
                 raise
             workspace.deliver()
 
@@ -308,9 +322,8 @@ def _work_folder() -> tuple[Path, Cache | None]:
     try:
         (root / "objects").mkdir(parents=True, exist_ok=True)
         (root / "work").mkdir(exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="s3-", dir=root / "work")).resolve(), Cache(
-            root / "objects", limit
-        )
+        work = Path(tempfile.mkdtemp(prefix="s3-", dir=root / "work")).resolve()
+        return work, Cache(root / "objects", limit)
     except OSError:
         # A read-only home, as in many containers: copies only, nothing for the next command.
         return Path(tempfile.mkdtemp(prefix="etchline-s3-")).resolve(), None

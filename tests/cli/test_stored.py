@@ -2,9 +2,10 @@
 
 import inspect
 import json
+import shutil
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import typer.main
@@ -13,10 +14,12 @@ from typer.testing import CliRunner
 from etchline.bundle.shipped import SHIPPED
 from etchline.cli import stored
 from etchline.cli.app import app
+from etchline.cli.stored import BUNDLE
 from etchline.datasets import load_dataset
 from etchline.images import write_image
 from etchline.storage import download_folder, open_store, upload_folder
 from tests.cli.test_help import COMMANDS
+from tests.evaluation.gate import reports
 from tests.s3_server import S3
 from tests.segmentation.drawing import tracks
 
@@ -124,7 +127,29 @@ def test_a_bundle_is_not_exported_over_another(s3: S3, dataset: str) -> None:
     assert f"error: {s3.uri('runs')}: nothing is there" in result.stderr
     s3.put("runs/x", b"x")
     result = etchline("export", s3.uri("runs"), s3.uri("b"), "--dataset", dataset, code=2)
-    assert f"error: {s3.uri('b')}: is a bundle already" in result.stderr
+    assert f"error: {s3.uri('b')}: holds something already; bundles never change" in result.stderr
+    s3.put("other/x", b"x")
+    result = etchline("export", s3.uri("runs"), s3.uri("other"), "--dataset", dataset, code=2)
+    assert f"error: {s3.uri('other')}: holds something already" in result.stderr
+
+
+def test_a_bundle_of_a_failed_command_is_not_published(s3: S3) -> None:
+    code = 1
+
+    def export(out: Annotated[Path, BUNDLE]) -> None:
+        shutil.copytree(SHIPPED, out)
+        raise typer.Exit(code)
+
+    command = stored.Commands()
+    command.command()(export)
+    result = CliRunner().invoke(command, [s3.uri("b")])
+    assert result.exit_code == 1
+    assert s3.keys() == []
+    kept = Path(result.stderr.split("the bundle stays in ")[1].splitlines()[0])
+    assert (kept / "bundle.json").is_file()
+    code = 0
+    assert CliRunner().invoke(command, [s3.uri("b")]).exit_code == 0
+    assert "b/bundle.json" in s3.keys("b/")
 
 
 def test_an_interrupted_training_goes_on(
@@ -202,6 +227,18 @@ def test_a_limit_of_the_cache_that_is_none_is_told_before_the_work(
     result = etchline("synth", s3.uri("bench"), *SMALL, code=2)
     assert "error: ETCHLINE_CACHE_GB=much: must be a number of gigabytes" in result.stderr
     assert s3.keys() == []
+
+
+def test_verdicts_in_s3_name_the_reports_that_were_given(s3: S3) -> None:
+    s3.put("new.json", reports.text(reports.images([1, 2] * 10)).encode())
+    s3.put("old.json", reports.text(reports.images([3, 4] * 10)).encode())
+    etchline("gate", s3.uri("new.json"), "--champion", s3.uri("old.json"), "--out", s3.uri("gate"))
+    verdict = json.loads(s3.get("gate/verdict.json"))
+    assert verdict["challenger"]["report"] == s3.uri("new.json")
+    assert verdict["champion"]["report"] == s3.uri("old.json")
+    page = s3.get("gate/verdict.html").decode()
+    assert s3.uri("new.json") in page
+    assert "/work/s3-" not in page
 
 
 @pytest.mark.parametrize(
