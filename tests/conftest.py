@@ -1,10 +1,12 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.s3_server import S3, environment, s3_endpoint
+if TYPE_CHECKING:
+    from tests.s3_server import S3
 
 
 @pytest.fixture(scope="session")
@@ -19,13 +21,18 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def s3_url() -> Iterator[str]:
     """The endpoint of an S3 server that runs as long as the tests."""
+    pytest.importorskip("boto3", reason="the extra `s3` is not installed")
+    from tests.s3_server import s3_endpoint
+
     with s3_endpoint() as url:
         yield url
 
 
 @pytest.fixture
-def s3(s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+def s3(s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[S3]":
     """An empty bucket, the variables that lead to its server, and a cache of its own."""
+    from tests.s3_server import S3, environment
+
     for name, value in environment(s3_url).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("ETCHLINE_CACHE", str(tmp_path / "cache"))

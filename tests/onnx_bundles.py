@@ -67,6 +67,7 @@ def export_small(folder):
     plain, cache = write_bundle(folder / "plain"), folder / "cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache))
+        patch.delenv("ETCHLINE_CACHE", raising=False)
         made = cached_graphs(plain)
     graphs = {name: made.folder / name for name in made.files}
     return Exported(plain, extend_bundle(plain, folder / "bundle", graphs), graphs, cache)

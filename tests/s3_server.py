@@ -21,7 +21,7 @@ from typing import Any
 import boto3
 
 ENDPOINT_VARIABLE = "ETCHLINE_TEST_S3_ENDPOINT"
-SECONDS_TO_START = 30.0
+SECONDS_TO_START = 120.0
 
 
 def free_port() -> int:

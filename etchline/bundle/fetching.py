@@ -5,6 +5,7 @@ from pathlib import Path
 from etchline.bundle.loading import Bundle, load_bundle
 from etchline.bundle.manifest import MANIFEST
 from etchline.bundle.shipped import bundle_folder
+from etchline.bundle.staging import staged
 from etchline.storage import download_folder, is_s3
 
 
@@ -13,7 +14,7 @@ def fetch_bundle(location: str, folder: Path) -> Bundle:
 
     Args:
         location: "nano", a folder, or `s3://bucket/prefix`.
-        folder: gets a copy where the location is in S3; a copy that is complete already is used.
+        folder: gets a copy where the location is in S3, complete or not at all; one that is there is used.
 
     Raises:
         StorageError: nothing is there, or it cannot be read.
@@ -23,7 +24,8 @@ def fetch_bundle(location: str, folder: Path) -> Bundle:
     if not is_s3(location):
         return load_bundle(bundle_folder(location))
     if not (folder / MANIFEST).is_file():
-        download_folder(location, folder)
+        with staged(folder) as staging:
+            download_folder(location, staging)
     return load_bundle(folder)
 
 

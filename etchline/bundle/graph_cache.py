@@ -7,7 +7,6 @@ never changed; of two processes that need it at once, one waits for the other.
 import contextlib
 import fcntl
 import hashlib
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from etchline.bundle.manifest import FilePart, graph_paths
 from etchline.bundle.staging import file_parts
 from etchline.errors import BundleError, MissingPackageError, OutputError
 from etchline.storage import write_text
+from etchline.storage.cache import cache_root
 
 GRAPHS_VERSION = 1
 """Goes up when graphs are exported otherwise."""
@@ -48,11 +48,8 @@ class CachedGraphs:
 
 
 def cache_folder() -> Path:
-    """Where entries lie: below XDG_CACHE_HOME, which is ~/.cache unless set."""
-    said = os.environ.get("XDG_CACHE_HOME", "")
-    # As the XDG specification says, a relative path is not valid and is ignored.
-    base = Path(said) if Path(said).is_absolute() else Path("~/.cache").expanduser()
-    return base / "etchline" / "onnx"
+    """Where entries lie: below ETCHLINE_CACHE, or where the user's caches are; see `cache_root`."""
+    return cache_root() / "onnx"
 
 
 def cached_graphs(bundle: Bundle) -> CachedGraphs:
@@ -74,7 +71,7 @@ def cached_graphs(bundle: Bundle) -> CachedGraphs:
     except OSError as error:
         raise OutputError(
             f"{entry}: graphs cannot be written ({error.strerror or error}); "
-            "set XDG_CACHE_HOME, or export the bundle with --engine onnx"
+            "set ETCHLINE_CACHE, or export the bundle with --engine onnx"
         ) from error
 
 

@@ -53,7 +53,8 @@ def export(
         Path | None,
         typer.Option(
             metavar="DATASET",
-            help="Dataset on whose split val the engine must give what torch gives; default: drawn views.",
+            help="Dataset on whose split val the engine must give what torch gives; default: the one "
+            "that chooses the policy, and drawn views for a bundle.",
         ),
         READ,
     ] = None,
@@ -80,7 +81,7 @@ def export(
         from etchline.datasets import load_dataset
 
         judge = load_dataset(dataset or fetched(dataset_of(out_dir)))
-        verifier = None if verify is None else load_dataset(verify)
+        verifier = judge if verify is None else load_dataset(verify)
         request = exporting.ExportRequest(out_dir, bundle_dir, judge, name, jobs, chosen, verifier)
         found = exporting.export(request, progress)
         for warning in found.warnings:
@@ -114,6 +115,12 @@ def _add_engine(folder: Path, new: Path, verify: Path | None, jobs: int | None, 
     from etchline.datasets import load_dataset
 
     judge = None if verify is None else load_dataset(verify)
+    if judge is None:
+        stderr().print(
+            "warning: the engine is compared with torch on drawn views only, not on validation images; "
+            "give --verify DATASET",
+            markup=False,
+        )
     added = add_onnx(load_bundle(folder), new, judge, jobs=jobs, steps=progress)
     if json_output:
         print_json({"bundle": str(new), "digest": added.bundle.digest, "parity": added.parity.to_json()})

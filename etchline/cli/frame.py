@@ -16,7 +16,6 @@ from etchline.storage import name_of
 FAILED_GATE = 1
 INTERRUPTED = 130
 FAILED = 3
-FAILED_GATE = 1
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one machine-readable result on stdout.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -16,7 +16,7 @@ from etchline.cli.frame import (
     stderr,
     stdout,
 )
-from etchline.cli.stored import ADD, READ, READ_EACH
+from etchline.cli.stored import ADD_EACH, READ, READ_EACH
 from etchline.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ InputsArgument = Annotated[
     ),
     READ_EACH,
 ]
-OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results."), ADD]
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results."), ADD_EACH]
 BundleOption = Annotated[
     str,
     typer.Option(

@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 
 from etchline.cli.frame import exit_codes, progress, stderr
-from etchline.errors import EtchlineError, OutputError, StorageError
+from etchline.errors import OutputError, StorageError
 from etchline.storage import (
     S3Uri,
     download_folder,
@@ -33,8 +33,11 @@ from etchline.storage import (
     publish_folder,
     upload_folder,
 )
-from etchline.storage.cache import Cache, cache_root
+from etchline.storage.cache import Cache, cache_root, limit_bytes
 from etchline.storage.folders import check_tree
+
+FileState = tuple[int, int, int]
+"""Inode, bytes and time of the last change in ns: another one where a file was replaced or written to."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Place:
 READ = Place("all")
 READ_EACH = Place("names")
 ADD = Place("nothing", "changes")
+# Each result goes to S3 with its image (`stored_images`); what is left here are empty stand-ins.
+ADD_EACH = Place("nothing")
 UPDATE = Place("all", "changes", scratch=("cache",))
 DATASET = Place("manifest", "changes", "dataset.json")
 BUNDLE = Place("nothing", "bundle", "bundle.json")
@@ -98,16 +103,24 @@ class Workspace:
             self.outputs.append(_Output(uri, path, place, _states(path)))
         return path
 
-    def deliver(self) -> None:
+    def deliver(self, *, failed: bool = False) -> None:
         """Uploads what the command has written.
+
+        Args:
+            failed: the command's exit code is not 0. Bundles, which could not be taken back, stay here then.
 
         Raises:
             StorageError: it could not be uploaded; a note says where it stays.
         """
         try:
             for output in self.outputs:
-                output.upload()
-        except (EtchlineError, KeyboardInterrupt):
+                if not (failed and output.place.write == "bundle"):
+                    output.upload()
+                elif output.is_complete():
+                    self.keep = True
+                    text = f"note: nothing is published at {output.uri}; the bundle stays in {output.path}/"
+                    stderr().print(text, markup=False, named=False)
+        except BaseException:  # whatever it is, hours of work are not removed for it
             self.keep = True
             stderr().print(f"note: the results stay in {output.path.parent}/", markup=False, named=False)
             raise
@@ -132,16 +145,19 @@ class Workspace:
         if kind == "file":
             store.download("", path)
         elif kind == "folder":
-            download_folder(str(uri), path, track=partial(progress, "download"), cache=self.cache)
+            # What the command may write to must not be a link into the cache.
+            cache = self.cache if place.write == "nothing" else None
+            download_folder(str(uri), path, track=partial(progress, "download"), cache=cache)
         elif place.write == "nothing":
             raise _nothing_at(uri)
 
     def _prepare_output(self, uri: S3Uri, path: Path, place: Place) -> None:
         """Fetches the manifest, and finds out about wrong keys and addresses before the work is done."""
         store = open_store(str(uri))
-        is_there = store.kind() != "nothing" and place.manifest and store.sha256(place.manifest) is not None
-        if is_there and place.write == "bundle":
-            raise StorageError(f"{uri}: is a bundle already; bundles never change, choose another prefix")
+        kind = store.kind()
+        if kind != "nothing" and place.write == "bundle":
+            raise StorageError(f"{uri}: holds something already; bundles never change, choose another prefix")
+        is_there = kind != "nothing" and place.manifest and store.sha256(place.manifest) is not None
         if is_there and place.manifest:
             store.download(place.manifest, path / place.manifest)
 
@@ -153,7 +169,7 @@ class _Output:
     uri: S3Uri
     path: Path
     place: Place
-    before: dict[str, tuple[int, int]]
+    before: dict[str, FileState]
 
     def upload(self) -> None:
         """Uploads what is new or changed."""
@@ -162,7 +178,7 @@ class _Output:
         if self.path.is_file():
             open_store(str(self.uri)).upload(self.path, "")
             return
-        if not self.path.is_dir() or (manifest is not None and not (self.path / manifest).is_file()):
+        if not self.is_complete():
             return
         if self.place.write == "bundle":
             publish_folder(self.path, str(self.uri), self.place.manifest or "", track=track)
@@ -171,6 +187,11 @@ class _Output:
         wanted = [name for name in changed if not self._is_scratch(name)]
         if wanted:
             upload_folder(self.path, str(self.uri), names=wanted, last=manifest, track=track)
+
+    def is_complete(self) -> bool:
+        """Whether there is a folder, with the manifest where it needs one."""
+        manifest = self.place.manifest
+        return self.path.is_dir() and (manifest is None or (self.path / manifest).is_file())
 
     def _is_scratch(self, name: str) -> bool:
         parts = name.split("/")
@@ -237,8 +258,8 @@ def _with_storage(function: Callable[..., Any]) -> Callable[..., Any]:
             local = {name: _localised(workspace, values[name], place) for name, place in places.items()}
             try:
                 function(**values | local)
-            except typer.Exit:
-                workspace.deliver()
+            except typer.Exit as ended:
+                workspace.deliver(failed=ended.exit_code != 0)
                 raise
             workspace.deliver()
 
@@ -292,25 +313,30 @@ def _nothing_at(uri: S3Uri) -> StorageError:
 
 
 def _work_folder() -> tuple[Path, Cache | None]:
-    """A new folder for copies, and the cache beside it where there can be one."""
-    root = cache_root()
+    """A new folder for copies, and the cache beside it where there can be one.
+
+    Raises:
+        SettingsError: the environment says no number where the cache's limit stands.
+    """
+    root, limit = cache_root(), limit_bytes()
     try:
         (root / "objects").mkdir(parents=True, exist_ok=True)
         (root / "work").mkdir(exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="s3-", dir=root / "work")).resolve(), Cache(root / "objects")
+        work = Path(tempfile.mkdtemp(prefix="s3-", dir=root / "work")).resolve()
+        return work, Cache(root / "objects", limit)
     except OSError:
         # A read-only home, as in many containers: copies only, nothing for the next command.
         return Path(tempfile.mkdtemp(prefix="etchline-s3-")).resolve(), None
 
 
-def _states(path: Path) -> dict[str, tuple[int, int]]:
-    """What tells that a file below `path` was replaced: its inode and size."""
+def _states(path: Path) -> dict[str, FileState]:
+    """What tells that a file below `path` was replaced or written to."""
     if not path.is_dir():
         return {}
     found = {}
     for file in files_below(path):
         facts = file.stat()
-        found[file.relative_to(path).as_posix()] = (facts.st_ino, facts.st_size)
+        found[file.relative_to(path).as_posix()] = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
     return found
 
 

@@ -1,5 +1,6 @@
 """The report of an evaluation as JSON; `report.schema.json` beside this file is its schema."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from etchline.evaluation.pooling import (
 
 SCHEMA = 1
 LISTED_ERRORS = 100  # locations of one image in the JSON; the counts are complete
+LISTED_IN_ALL = 50_000  # 300 bytes each, so that a report of many images can be read back
 
 Json = dict[str, Any]
 
@@ -59,6 +61,7 @@ class Report:
         """The report as `report.schema.json` has it, ready for `json.dumps`."""
         total, by_ic = pool(self.scores), pool_by_ic(self.scores)
         worst = worst_group(by_ic)
+        listed = _listed_errors(self.scores)
         return {
             "schema": SCHEMA,
             "settings": {
@@ -66,7 +69,7 @@ class Report:
                 "bootstrap_samples": BOOTSTRAP_SAMPLES,
                 "bootstrap_seed": BOOTSTRAP_SEED,
             },
-            "images": [_image_json(score) for score in self.scores],
+            "images": [_image_json(score, listed) for score in self.scores],
             "total": pool_json(total),
             "total_at_zero": {
                 **_counts_json(total.at_zero),
@@ -93,8 +96,17 @@ def pool_json(images: Pool) -> Json:
     }
 
 
-def _image_json(score: ImageScore) -> Json:
-    listed = score.errors[:LISTED_ERRORS]
+def _listed_errors(scores: Sequence[ImageScore]) -> int:
+    """How many errors of an image are listed: as many of each that all together are not too many."""
+    found = [len(score.errors) for score in scores]
+    fitting = (
+        most for most in range(LISTED_ERRORS, 0, -1) if sum(min(n, most) for n in found) <= LISTED_IN_ALL
+    )
+    return next(fitting, 0)
+
+
+def _image_json(score: ImageScore, most: int) -> Json:
+    listed = score.errors[:most]
     left_out = len(score.errors) - len(listed) + score.result.errors_left_out
     return {
         "image": score.image,

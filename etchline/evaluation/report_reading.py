@@ -13,8 +13,10 @@ from etchline.evaluation.esd import EsdCounts, EsdError, EsdResult, EsdSettings
 from etchline.evaluation.pixels import PixelCounts
 from etchline.evaluation.pooling import ImageScore
 from etchline.evaluation.report import LISTED_ERRORS, SCHEMA, Failure, Report
+from etchline.storage import name_of
 
-MAX_REPORT_BYTES = 32 * 2**20  # an image with 100 listed errors takes 30 kB; parsed, 25 times as much
+# `evaluate` lists no more errors than fit beside ten thousand images; parsed, it takes 25 times as much.
+MAX_REPORT_BYTES = 32 * 2**20
 MAX_COUNT = 2**40  # sums of many images stay within int64
 REMEDY = "give what `etchline evaluate ... --json` printed, or evaluate again"
 
@@ -131,7 +133,7 @@ def read_report(path: Path) -> ReportFile:
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         reason = getattr(error, "strerror", None) or error
         raise ReportError(f"{path}: cannot be read ({reason}); check its path and its permissions") from error
-    return parse_report(data, str(path))
+    return parse_report(data, name_of(path))
 
 
 def parse_report(data: bytes, name: str) -> ReportFile:

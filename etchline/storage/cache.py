@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from etchline.storage.stored_file import StoredFile
 CACHE_VARIABLE = "ETCHLINE_CACHE"
 LIMIT_VARIABLE = "ETCHLINE_CACHE_GB"
 LIMIT_GB = 20.0
+STALE_S = 24 * 3600.0  # no download writes nothing for so long
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,11 @@ class Cache:
 
     Attributes:
         folder: where they lie; files handed out must lie on the same file system or are copied.
+        limit_bytes: how much may stay between two commands.
     """
 
     folder: Path
+    limit_bytes: int
 
     def fetch(self, store: Store, file: StoredFile, path: Path) -> None:
         """Puts a store's file at `path`.
@@ -49,8 +53,8 @@ class Cache:
         kept = self.folder / hashlib.sha256("\n".join(map(str, content)).encode()).hexdigest()
         if not kept.is_file():
             store.download(file.name, kept)
-            kept.chmod(0o444)
         with contextlib.suppress(FileNotFoundError):  # another process has made room
+            kept.chmod(0o444)
             os.utime(kept)
         with atomic_path(path) as temporary:
             temporary.unlink()
@@ -62,21 +66,30 @@ class Cache:
                 shutil.copyfile(kept, temporary)  # a file system without hard links
 
     def make_room(self) -> None:
-        """Removes what was used longest ago until the limit holds."""
-        left = limit_bytes()
-        for path in sorted(self.folder.iterdir(), key=_last_use, reverse=True):
+        """Removes what was used longest ago until the limit holds, and what interrupted downloads have left.
+
+        Downloads that may still go on in other processes stay. What cannot be removed stays too: this never
+        fails.
+        """
+        left = self.limit_bytes
+        for path in sorted(_entries(self.folder), key=_last_use, reverse=True):
             with contextlib.suppress(OSError):  # gone, or not ours: nothing depends on it
-                left -= path.stat().st_size
-                if left < 0:
+                if not path.name.startswith("."):
+                    left -= path.stat().st_size
+                    if left < 0:
+                        path.unlink()
+                elif time.time() - _last_use(path) > STALE_S:
                     path.unlink()
 
 
 def cache_root() -> Path:
-    """The folder for downloads: `ETCHLINE_CACHE`, else `etchline` in the user's cache folder."""
+    """The folder for what can be had again: `ETCHLINE_CACHE`, else `etchline` in the user's cache folder."""
     named = os.environ.get(CACHE_VARIABLE)
     if named:
         return Path(named).absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "etchline"
+    said = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # As the XDG specification says, a relative path is not valid and is ignored.
+    return (said if said.is_absolute() else Path("~/.cache").expanduser()).absolute() / "etchline"
 
 
 def limit_bytes() -> int:
@@ -92,6 +105,13 @@ def limit_bytes() -> int:
         raise SettingsError(
             f"{LIMIT_VARIABLE}={text}: must be a number of gigabytes; 0 keeps nothing"
         ) from error
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _last_use(path: Path) -> float:

@@ -97,8 +97,9 @@ def publish_folder(
     """Copies a bundle's folder to a location where it never changes again; `last` goes last.
 
     No file is ever replaced. What an interrupted publication of the same content has left is kept, and
-    publishing the same content again succeeds. Of two that publish different contents at once, at most one
-    succeeds, and what it published is whole.
+    publishing the same content again succeeds. Of two that publish different contents of the same files at
+    once, at most one succeeds, and what it published is whole. Where the files' names differ as well, both
+    may find the other's files there only afterwards: reading such a bundle then refuses surplus files.
 
     Args:
         folder: where the files lie.

@@ -35,15 +35,22 @@ def endpoint() -> str | None:
     """The endpoint that `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names.
 
     Raises:
-        StorageError: it holds a user name or a password, which messages would show.
+        StorageError: it is no URL; or it holds a user name or a password, which messages would show.
     """
     url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
-    if url is not None and "@" in urlsplit(url).netloc:
+    if url is not None and "@" in _host(url):
         raise StorageError(
             "AWS_ENDPOINT_URL: holds a user name or password; leave them out and set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY"
         )
     return url
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError as error:  # such as an IPv6 address that is none
+        raise StorageError("AWS_ENDPOINT_URL: is no URL; write it like http://host:9000") from error
 
 
 def deadline_s() -> float:

@@ -137,19 +137,23 @@ class S3Store:
     def _put_new(self, path: Path, uri: S3Uri, metadata: dict[str, str]) -> bool:
         if path.stat().st_size > MAX_CONDITIONAL_BYTES:
             raise StorageError(f"{path}: larger than 5 GB, which cannot be published in one request")
-        try:
-            with self._translated(uri), path.open("rb") as body:
-                self._client.put_object(
-                    Bucket=uri.bucket, Key=uri.key, Body=body, Metadata=metadata, IfNoneMatch="*"
-                )
-        except StorageError as error:
-            cause = error.__cause__
-            # 409: another conditional put of the key is under way, or has just won.
-            taken = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
-            if isinstance(cause, aws.ClientError) and error_code(cause) in taken:
-                return False
-            raise
-        return True
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with self._translated(uri), path.open("rb") as body:
+                    self._client.put_object(
+                        Bucket=uri.bucket, Key=uri.key, Body=body, Metadata=metadata, IfNoneMatch="*"
+                    )
+                return True
+            except StorageError as error:
+                cause = error.__cause__
+                code = error_code(cause) if isinstance(cause, aws.ClientError) else ""
+                if code in ("PreconditionFailed", "412"):
+                    return False
+                # Something else happened to the key meanwhile, which need not have put anything there.
+                if code not in ("ConditionalRequestConflict", "409") or attempt == ATTEMPTS:
+                    raise
+                time.sleep(0.1 * 2**attempt)
+        raise AssertionError("the loop returns or raises")
 
     def _head(self, uri: S3Uri) -> dict[str, Any] | None:
         try:

@@ -23,6 +23,7 @@ from tests.onnx_bundles import plant
 def cache(small_onnx, tmp_path, monkeypatch):
     """An empty cache, and how often graphs are exported to it; what is exported was made before."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("ETCHLINE_CACHE", raising=False)
     monkeypatch.setattr(onnx_export, "export_graphs", Copier(small_onnx.graphs, tmp_path / "exports"))
     open_engine.cache_clear()
     yield tmp_path
@@ -121,14 +122,17 @@ def test_two_processes_make_it_once(small_onnx, cache):
 def test_a_cache_that_cannot_be_written(small_onnx, cache, monkeypatch):
     (cache / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "file"))
-    with pytest.raises(OutputError, match="set XDG_CACHE_HOME, or export the bundle with --engine onnx"):
+    with pytest.raises(OutputError, match="set ETCHLINE_CACHE, or export the bundle with --engine onnx"):
         cached_graphs(small_onnx.plain)
 
 
 def test_where_the_cache_is(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.delenv("ETCHLINE_CACHE", raising=False)
     monkeypatch.setenv("HOME", "/home/someone")
     assert cache_folder() == Path("/home/someone/.cache/etchline/onnx")
+    monkeypatch.setenv("ETCHLINE_CACHE", "/elsewhere")
+    assert cache_folder() == Path("/elsewhere/onnx")
 
 
 def test_which_engine_auto_takes(small_onnx, cache, monkeypatch):

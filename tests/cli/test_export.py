@@ -215,16 +215,24 @@ def test_a_wrong_engine_exits_with_1_and_stays_out(small_onnx, exporter, folder,
     assert load_bundle(tmp_path / "new").digest == small_onnx.plain.digest
 
 
+def test_a_bundle_that_is_compared_on_drawn_views_alone_says_so(small_onnx, exporter, tmp_path):
+    result = run("export", small_onnx.plain.folder, tmp_path / "new", "--engine", "onnx", "--jobs", 1)
+    assert result.exit_code == 0, result.stderr
+    assert "warning: the engine is compared with torch on drawn views only" in result.stderr
+    assert "ESD not compared" in result.stdout
+
+
 def test_a_training_becomes_a_bundle_with_graphs(folder, tmp_path):
     """All of it, with a real export of one network."""
     pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
     dataset = make_dataset(tmp_path / "data", [(64, 64)] * 3)
     write_run(tmp_path / "out" / "patch", dataset)
-    options = ("--dataset", tmp_path / "data", "--engine", "onnx", "--verify", tmp_path / "data", "--json")
+    options = ("--dataset", tmp_path / "data", "--engine", "onnx", "--json")
     result = run("export", tmp_path / "out", tmp_path / "b", *options, "--jobs", 1)
     assert result.exit_code == 0, result.stderr
     found, bundle = json.loads(result.stdout), load_bundle(tmp_path / "b")
     assert found["parity"]["passed"]
+    assert found["parity"]["dataset_digest"] == dataset.digest  # also where nothing is said of it
     assert bundle.manifest.validation["parity"]["onnxruntime"] == found["parity"]
     assert {"patch/encoder.onnx", "patch/decoder.onnx"} <= bundle.manifest.files.keys()
 

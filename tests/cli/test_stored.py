@@ -2,9 +2,10 @@
 
 import inspect
 import json
+import shutil
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import typer.main
@@ -13,10 +14,14 @@ from typer.testing import CliRunner
 from etchline.bundle.shipped import SHIPPED
 from etchline.cli import stored
 from etchline.cli.app import app
+from etchline.cli.stored import BUNDLE
 from etchline.datasets import load_dataset
+from etchline.images import write_image
 from etchline.storage import download_folder, open_store, upload_folder
 from tests.cli.test_help import COMMANDS
+from tests.evaluation.gate import reports
 from tests.s3_server import S3
+from tests.segmentation.drawing import tracks
 
 SMALL = ("--ics", "1", "--images-per-ic", "4", "--size", "192", "--jobs", "1")
 
@@ -122,7 +127,29 @@ def test_a_bundle_is_not_exported_over_another(s3: S3, dataset: str) -> None:
     assert f"error: {s3.uri('runs')}: nothing is there" in result.stderr
     s3.put("runs/x", b"x")
     result = etchline("export", s3.uri("runs"), s3.uri("b"), "--dataset", dataset, code=2)
-    assert f"error: {s3.uri('b')}: is a bundle already" in result.stderr
+    assert f"error: {s3.uri('b')}: holds something already; bundles never change" in result.stderr
+    s3.put("other/x", b"x")
+    result = etchline("export", s3.uri("runs"), s3.uri("other"), "--dataset", dataset, code=2)
+    assert f"error: {s3.uri('other')}: holds something already" in result.stderr
+
+
+def test_a_bundle_of_a_failed_command_is_not_published(s3: S3) -> None:
+    code = 1
+
+    def export(out: Annotated[Path, BUNDLE]) -> None:
+        shutil.copytree(SHIPPED, out)
+        raise typer.Exit(code)
+
+    command = stored.Commands()
+    command.command()(export)
+    result = CliRunner().invoke(command, [s3.uri("b")])
+    assert result.exit_code == 1
+    assert s3.keys() == []
+    kept = Path(result.stderr.split("the bundle stays in ")[1].splitlines()[0])
+    assert (kept / "bundle.json").is_file()
+    code = 0
+    assert CliRunner().invoke(command, [s3.uri("b")]).exit_code == 0
+    assert "b/bundle.json" in s3.keys("b/")
 
 
 def test_an_interrupted_training_goes_on(
@@ -144,6 +171,7 @@ def test_an_interrupted_training_goes_on(
 
     def resumed(request: Any, watcher: Any) -> list[Any]:
         assert (request.out_dir / "patch" / "state").read_bytes() == b"half way"
+        assert (request.out_dir / "patch" / "state").stat().st_nlink == 1  # no other command's
         (request.out_dir / "patch" / "weights").write_bytes(b"done")
         return []
 
@@ -152,6 +180,14 @@ def test_an_interrupted_training_goes_on(
     etchline("train", dataset, s3.uri("runs/a"), "--resume")
     assert s3.keys("runs/") == ["runs/a/patch/state", "runs/a/patch/weights"]
     assert s3.head("runs/a/patch/state")["LastModified"] == state["LastModified"]
+
+    def rewritten(request: Any, watcher: Any) -> list[Any]:
+        (request.out_dir / "patch" / "state").write_bytes(b"whole !!")  # in place, as many bytes
+        return []
+
+    monkeypatch.setattr(runs, "train", rewritten)
+    etchline("train", dataset, s3.uri("runs/a"), "--resume")
+    assert s3.get("runs/a/patch/state") == b"whole !!"
 
 
 def test_results_that_cannot_be_uploaded_stay(
@@ -169,6 +205,42 @@ def test_results_that_cannot_be_uploaded_stay(
     assert (kept / "bench" / "dataset.json").is_file()
 
 
+def test_an_unexpected_failure_keeps_the_results_too(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from etchline.storage import s3_store
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(s3_store.S3Store, "upload", fails)
+    result = CliRunner().invoke(app, ["synth", s3.uri("bench"), *SMALL])
+    assert result.exit_code == 3
+    kept = Path(result.stderr.split("the results stay in ")[1].splitlines()[0])
+    assert (kept / "bench" / "dataset.json").is_file()
+
+
+def test_a_limit_of_the_cache_that_is_none_is_told_before_the_work(
+    s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ETCHLINE_CACHE_GB", "much")
+    result = etchline("synth", s3.uri("bench"), *SMALL, code=2)
+    assert "error: ETCHLINE_CACHE_GB=much: must be a number of gigabytes" in result.stderr
+    assert s3.keys() == []
+
+
+def test_verdicts_in_s3_name_the_reports_that_were_given(s3: S3) -> None:
+    s3.put("new.json", reports.text(reports.images([1, 2] * 10)).encode())
+    s3.put("old.json", reports.text(reports.images([3, 4] * 10)).encode())
+    etchline("gate", s3.uri("new.json"), "--champion", s3.uri("old.json"), "--out", s3.uri("gate"))
+    verdict = json.loads(s3.get("gate/verdict.json"))
+    assert verdict["challenger"]["report"] == s3.uri("new.json")
+    assert verdict["champion"]["report"] == s3.uri("old.json")
+    page = s3.get("gate/verdict.html").decode()
+    assert s3.uri("new.json") in page
+    assert "/work/s3-" not in page
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -183,3 +255,20 @@ def test_results_that_cannot_be_uploaded_stay(
 def test_what_is_not_there_is_bad_input(s3: S3, arguments: tuple[str, ...]) -> None:
     result = etchline(*(one.format(s3.bucket) for one in arguments), code=2)
     assert f"error: s3://{s3.bucket}/none: nothing is there; check the bucket and the key" in result.stderr
+
+
+def test_results_beside_their_images_leave_the_images_alone(s3: S3, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_image(tmp_path / f"{name}.png", tracks(90, 130))
+        s3.put(f"scans/{name}.png", (tmp_path / f"{name}.png").read_bytes())
+    s3.put("scans/bad.png", b"no image")
+    before = {key: s3.get(key) for key in s3.keys("scans/")}
+    scans = s3.uri("scans")
+    first = etchline("segment", scans, "--out", scans, "--jobs", "1", code=2)
+    assert "2 segmented, 1 failed" in first.stdout
+    again = etchline("segment", scans, "--out", scans, "--jobs", "1", "--overwrite", code=2)
+    assert "2 segmented, 1 failed" in again.stdout
+    assert {key: s3.get(key) for key in before} == before
+    results = set(s3.keys("scans/")) - before.keys()
+    assert len(results) == 2 * 4
+    assert all(s3.get(key) for key in results)

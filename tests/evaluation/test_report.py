@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from importlib import resources
 
 import jsonschema
@@ -7,6 +8,7 @@ import pytest
 from etchline.evaluation import EsdCounts, EsdError, EsdResult, EsdSettings, PixelCounts
 from etchline.evaluation.pooling import ImageScore
 from etchline.evaluation.report import LISTED_ERRORS, Failure, Report
+from etchline.evaluation.report_reading import MAX_REPORT_BYTES
 
 CONTRACT_TOTAL = {
     "opens",
@@ -91,6 +93,16 @@ def test_long_error_lists_are_capped_and_say_so(validator):
     validator.validate(value)
     assert len(value["images"][0]["errors"]) == LISTED_ERRORS
     assert value["images"][0]["errors_left_out"] == 60
+
+
+def test_what_many_bad_images_give_can_be_read_back():
+    counts = EsdCounts(opens=100, open_fragments=100, lines=200)
+    each = score("a", None, counts, listed=100, left_out=0)
+    scores = tuple(replace(each, image=f"{n:04d}") for n in range(1500))
+    data = json.dumps(Report(EsdSettings(), scores).to_json(), indent=2).encode()
+    assert len(data) < MAX_REPORT_BYTES
+    first = json.loads(data)["images"][0]
+    assert (len(first["errors"]), first["errors_left_out"], first["opens"]) == (33, 67, 100)
 
 
 @pytest.mark.parametrize("spoil", ["extra", "total", "kind"])

@@ -2,7 +2,6 @@
 
 import contextlib
 import http.server
-import re
 import socket
 import subprocess
 import sys
@@ -10,11 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from botocore.exceptions import ClientError
 
 from etchline.errors import InputError, SettingsError, StorageError
 from etchline.storage import download_folder, open_store, publish_folder, upload_folder
+from etchline.storage.s3_client import s3_client
 from tests.s3_server import S3, environment, free_port
 
 SECRET, KEY_ID = "a-secret-that-nobody-may-read", "AKIATHEKEYSNAME"
@@ -56,11 +58,12 @@ def answering(status: int, code: str) -> Iterator[str]:
 @contextlib.contextmanager
 def cutting(url: str, after_bytes: int, times: int = 10**9) -> Iterator[str]:
     """A proxy that drops connections whose answer is longer than `after_bytes`, the first `times` of them."""
-    host, port = re.fullmatch(r"http://(.+):(\d+)", url).groups()
+    parts = urlsplit(url)
+    host, port = parts.hostname, parts.port or 80
     left = [times]
 
     def forward(client: socket.socket) -> None:
-        with client, socket.create_connection((host, int(port))) as server:
+        with client, socket.create_connection((host, port)) as server:
             threading.Thread(target=pump, args=(client, server), daemon=True).start()
             sent = 0
             while data := server.recv(4096):
@@ -253,6 +256,35 @@ def test_an_endpoint_with_a_password_is_refused_without_saying_it(monkeypatch: P
 def test_an_endpoint_that_is_no_url(variables: Callable[[str], None]) -> None:
     variables("minio-9000")
     with pytest.raises(StorageError, match="AWS_ENDPOINT_URL=minio-9000 is no URL"):
+        open_store("s3://b1/p")
+
+
+@pytest.mark.parametrize("conflicts", [2, 10**9])
+def test_a_conflict_is_not_taken_for_a_file_that_is_there(
+    conflicts: int, s3: S3, monkeypatch: Patch, tmp_path: Path
+) -> None:
+    left, real = [conflicts], s3_client()._make_api_call
+
+    def conflicting(operation: str, arguments: dict[str, object]) -> object:
+        if operation == "PutObject" and left[0] > 0:
+            left[0] -= 1
+            answer = {"Error": {"Code": "ConditionalRequestConflict"}}
+            raise ClientError(answer, operation)
+        return real(operation, arguments)
+
+    monkeypatch.setattr(s3_client(), "_make_api_call", conflicting)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    if conflicts == 2:
+        assert open_store(s3.uri("p")).upload(make(tmp_path / "x"), "x", replace=False)
+        assert s3.get("p/x") == b"x"
+    else:
+        with pytest.raises(StorageError, match="the server answers ConditionalRequestConflict"):
+            open_store(s3.uri("p")).upload(make(tmp_path / "x"), "x", replace=False)
+
+
+def test_an_endpoint_that_cannot_even_be_read(variables: Callable[[str], None]) -> None:
+    variables("http://[bad")
+    with pytest.raises(StorageError, match="AWS_ENDPOINT_URL: is no URL; write it like http://host:9000"):
         open_store("s3://b1/p")
 
 

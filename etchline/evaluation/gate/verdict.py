@@ -12,6 +12,9 @@ from etchline.evaluation.report_reading import ReportFile
 
 SCHEMA = 1
 
+ON_DATA = ("ic_rate_max", "unseen_upper_max")
+"""Limits that a report escapes by leaving out what they judge: ICs, or images of split unseen."""
+
 Outcome = Literal["passed", "failed", "not_applicable"]
 Unit = Literal["count", "rate", "difference"]
 Json = dict[str, Any]
@@ -76,6 +79,9 @@ class GateVerdict:
     @property
     def notes(self) -> tuple[str, ...]:
         """What to know about the verdict besides its checks."""
+        return (*self._comparison_notes(), *self._limits_without_data())
+
+    def _comparison_notes(self) -> tuple[str, ...]:
         if self.comparison is None:
             return ("first deployment: there is no champion to compare with",)
         if self.comparison.identical:
@@ -84,6 +90,14 @@ class GateVerdict:
                 "given twice; no regression can be measured",
             )
         return ()
+
+    def _limits_without_data(self) -> tuple[str, ...]:
+        """A limit on the challenger alone that has judged nothing must not look like one that was kept."""
+        return tuple(
+            f"the limit {check.name} has judged nothing: {check.reason}"
+            for check in self.checks
+            if check.outcome == "not_applicable" and check.name in ON_DATA
+        )
 
     def to_json(self) -> Json:
         """The verdict as `verdict.schema.json` has it, ready for `json.dumps`."""

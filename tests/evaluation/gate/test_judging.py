@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from etchline.errors import PairingError
 from etchline.evaluation import EsdSettings
-from etchline.evaluation.gate import Check, GateLimits, GateVerdict, judge
+from etchline.evaluation.gate import Check, GateLimits, GateVerdict, judge, render_gate
 from etchline.evaluation.gate.upper_end import upper_end
 from etchline.evaluation.report import Failure
 from tests.evaluation.gate.reports import file, image, images
@@ -45,7 +45,10 @@ class TestAlone:
         assert verdict.passed
         assert verdict.first_deployment
         assert verdict.reasons == ()
-        assert verdict.notes == ("first deployment: there is no champion to compare with",)
+        assert verdict.notes == (
+            "first deployment: there is no champion to compare with",
+            "the limit unseen_upper_max has judged nothing: the report has no images of split unseen",
+        )
         assert [each.name for each in verdict.checks if each.outcome == "not_applicable"] == [
             "unseen_upper_max",
             "regression",
@@ -111,6 +114,9 @@ class TestAlone:
         assert verdict.passed
         assert check(verdict, "ic_rate_max").outcome == "not_applicable"
         assert check(verdict, "ic_rate_max").reason == "no image of the report says which IC it is of"
+        note = "the limit ic_rate_max has judged nothing: no image of the report says which IC it is of"
+        assert note in verdict.notes
+        assert note in render_gate(verdict)
 
     @pytest.mark.parametrize(("errors", "passed"), [(5, True), (20, False)])
     def test_unseen_images_have_their_own_limit(self, errors, passed):
