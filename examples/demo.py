@@ -10,6 +10,7 @@ line on stdout.
 
 import datetime
 import os
+import signal
 import time
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -112,4 +113,6 @@ def main(
 
 
 if __name__ == "__main__":
+    # `kill` and `timeout` end it like Ctrl-C: the run leaves its report.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     typer.run(main)
