@@ -1,8 +1,10 @@
 """A local folder, or a single file, as a store."""
 
 import contextlib
+import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -11,6 +13,11 @@ from pathlib import Path
 from etchline.errors import OutputError, StorageError
 from etchline.storage.files import atomic_path, files_below
 from etchline.storage.stored_file import Kind, StoredFile
+
+_TEMPORARY = re.compile(
+    r"\..*-[0-9a-f]{16}(\.[^.]*)?", re.DOTALL
+)  # as `atomic_path` and `_put_new` name them
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class LocalStore:
@@ -31,11 +38,13 @@ class LocalStore:
         return "file" if self._path.exists() else "nothing"
 
     def files(self) -> list[StoredFile]:
-        """See `Store.files`."""
+        """See `Store.files`. What a killed copy to here has left is no file."""
         found: list[StoredFile] = []
         if self.kind() != "folder":
             return found
         for path in files_below(self._path):
+            if _TEMPORARY.fullmatch(path.name):
+                continue
             with _readable(path):
                 facts = path.stat()
             name = path.relative_to(self._path).as_posix()
@@ -85,7 +94,7 @@ def _put_new(path: Path, target: Path) -> bool:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _readable(path):
             shutil.copyfile(path, temporary)
-        os.link(temporary, target)  # unlike a rename it fails where something is there
+        _link(temporary, target)
     except FileExistsError:
         return False
     except OSError as error:
@@ -95,6 +104,18 @@ def _put_new(path: Path, target: Path) -> bool:
     finally:
         temporary.unlink(missing_ok=True)
     return True
+
+
+def _link(temporary: Path, target: Path) -> None:
+    """Gives a file its name; unlike a rename it fails where something is there."""
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A file system without hard links: as exclusive, but not in one step.
+        with temporary.open("rb") as source, target.open("xb") as copy:
+            shutil.copyfileobj(source, copy)
 
 
 @contextlib.contextmanager
