@@ -63,7 +63,7 @@ class Views(NamedTuple):
 
 SETTINGS = {
     "official": Views(1024, None, ArbitrationLimits()),
-    "nano": Views(256, 1024, load_bundle(bundle_folder(NANO)).manifest.arbitration.limits),
+    "nano": Views(256, 384, load_bundle(bundle_folder(NANO)).manifest.arbitration.limits),
 }
 
 # What is timed apart, as module and name; the rest of what runs is "everything else".
@@ -71,12 +71,12 @@ PARTS = {
     "reading and checksum": ("images.raster:RasterSamples.read", "segmentation.files:file_sha256"),
     "histogram": ("segmentation.multiscale:fit_normalisation",),
     "pitch": ("segmentation.multiscale:estimate_pitch",),
-    "cutting views": ("segmentation.multiscale:cut_patch", "segmentation.multiscale:cut_full"),
-    "prompting": ("segmentation.multiscale:place_prompt",),
+    "cutting views": ("segmentation.asked_views:cut_patch", "segmentation.asked_views:cut_full"),
+    "prompting": ("segmentation.asked_views:place_prompt",),
     "blending": ("segmentation.views:ViewMap.rows", "segmentation.multiscale:blend"),
     "arbitration": ("segmentation.multiscale:compare",),
     "spots": ("segmentation.multiscale:erase_spots",),
-    "features of cells": ("segmentation.segmenter:measure_cell",),
+    "features of cells": ("segmentation.segmenter:measure_cell", "segmentation.multiscale:compare_lines"),
     "counting lines": ("segmentation.components:BandComponents.add_unseen",),
     "overlay": ("segmentation.overlay:Overlay.add", "segmentation.overlay:Overlay.picture"),
     "outline": ("segmentation.segmenter:outline",),

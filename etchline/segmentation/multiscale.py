@@ -22,21 +22,20 @@ from etchline.segmentation.arbitration import (
     compare,
     decide,
 )
+from etchline.segmentation.asked_views import AskedViews
 from etchline.segmentation.cell_features import ALONE, compare_lines, measure_cell
 from etchline.segmentation.classical import ClassicalRows
 from etchline.segmentation.confidence import CellCalibration
 from etchline.segmentation.normalise import Normalisation, fit_normalisation
-from etchline.segmentation.prompting import Prompt, PromptSettings, place_prompt
+from etchline.segmentation.prompting import PromptSettings
 from etchline.segmentation.record import CellSource
 from etchline.segmentation.resampling import apply_taps, taps
 from etchline.segmentation.scale import PitchRange, ScaleChoice, ScaleSettings, choose_scale, estimate_pitch
 from etchline.segmentation.spots import erase_spots
-from etchline.segmentation.tiling import BoxXyxy, Patch, tile
-from etchline.segmentation.views import Answer, FieldLevels, ViewMap, blend, cut_full, cut_patch
+from etchline.segmentation.tiling import BoxXyxy, Patch
+from etchline.segmentation.views import FieldLevels, blend
 
 Uint8Array = npt.NDArray[np.uint8]
-
-_KINDS: dict[Role, int] = {"full": 0, "patch": 1}
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,13 @@ class NetworkFit:
         self.choice = choice
         self._source = source
         self._settings = settings
-        self._views = _Views(FieldLevels(source, normalisation, choice.factor), backend, settings)
+        self._views = AskedViews(
+            FieldLevels(source, normalisation, choice.factor),
+            backend,
+            settings.prompt,
+            settings.full_view_px,
+            settings.min_overlap,
+        )
         self._levels = self._views.levels
         self._patch_px = self._views.patch_px
         self._patches = self._views.tiles("patch")
@@ -370,56 +375,6 @@ class NetworkFit:
         for views in self._maps.values():
             # Judging a row of patches needs the full map from the row's first row on.
             views.forget(int(top * down) - self._patch_px - 1)
-
-
-class _Views:
-    """Cuts the views of a field, prompts them and has them segmented."""
-
-    def __init__(self, levels: FieldLevels, backend: Backend, settings: NetworkSettings) -> None:
-        self.levels = levels
-        self._backend = backend
-        self._settings = settings
-        full_px = backend.view_px("full") if "full" in backend.roles else None
-        self.patch_px = backend.view_px("patch") if "patch" in backend.roles else (full_px or 2) // 2
-
-    def tiles(self, role: Role) -> list[list[Patch]]:
-        """The views of a role, row by row."""
-        height, width = self.levels.height, self.levels.width
-        view_px = self.patch_px if role == "patch" else self._settings.full_view_px or max(height, width, 2)
-        return tile(height, width, view_px, self._settings.min_overlap)
-
-    def map(self, role: Role) -> ViewMap:
-        """The blended map of a role."""
-        return ViewMap(self.tiles(role), lambda views: self._segment(role, views))
-
-    def _segment(self, role: Role, views: list[Patch]) -> list[Answer]:
-        edge_px, cut = self._backend.view_px(role), cut_patch if role == "patch" else cut_full
-        images = np.stack([cut(self.levels, view.box_xyxy, edge_px) for view in views])
-        prompts = [
-            place_prompt(image, (_KINDS[role], view.row, view.column), self._settings.prompt)
-            for image, view in zip(images, views, strict=True)
-        ]
-        probability_bhw, score_b = self._infer(role, images, prompts)
-        answers = []
-        for view, map_hw, score in zip(views, probability_bhw, score_b, strict=True):
-            x0, y0, x1, y1 = view.box_xyxy
-            own_hw = map_hw[: y1 - y0, : x1 - x0] if role == "patch" else map_hw
-            answers.append(Answer(view.box_xyxy, np.ascontiguousarray(own_hw), float(score)))
-        return answers
-
-    def _infer(
-        self, role: Role, images: Uint8Array, prompts: list[Prompt]
-    ) -> tuple[Uint8Array, npt.NDArray[np.float32]]:
-        """Views with as many points as each other go together."""
-        probability_bhw, score_b = np.empty_like(images), np.empty(len(images), np.float32)
-        counts = np.array([len(prompt.labels) for prompt in prompts])
-        for count in np.unique(counts):
-            chosen = np.flatnonzero(counts == count)
-            points_xy = np.stack([prompts[index].points_xy for index in chosen])
-            labels = np.stack([prompts[index].labels for index in chosen])
-            found = self._backend.infer(role, images[chosen], points_xy, labels)
-            probability_bhw[chosen], score_b[chosen] = found
-        return probability_bhw, score_b
 
 
 def _piece(map_hw: Uint8Array, box_xyxy: BoxXyxy, top: int, bottom: int) -> Uint8Array:
