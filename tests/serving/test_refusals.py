@@ -130,6 +130,7 @@ V1 = [
     ({"instances": [{"image": {"b64": TEXT[:400]}}]}, "is truncated"),
     ({"instances": [{"uri": "file:///etc/passwd"}]}, "not below a prefix"),
     ({"instances": [{"image": {"b64": TEXT}}], "parameters": {"scale": [1]}}, "parameter scale"),
+    ({"instances": [{"image": {"b64": TEXT}}], "parameters": {"encoding": "raw"}}, "gives PNG only"),
     ({"instances": [{"image": {"b64": TEXT}}], "parameters": 7}, "parameters an object"),
 ]
 
