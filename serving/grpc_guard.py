@@ -35,7 +35,7 @@ class GuardedServicer(InferenceServicer):  # type: ignore[misc]  # kserve is unt
         super().__init__(data_plane, models)
         self._on_refusal = on_refusal
 
-    async def ModelInfer(  # noqa: N802  (the protocol's name)
+    async def ModelInfer(
         self, request: pb.ModelInferRequest, context: ServicerContext
     ) -> pb.ModelInferResponse:
         """The answer to a request within the bounds.

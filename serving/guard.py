@@ -228,7 +228,9 @@ def _check_parameters(name: str, owner: dict[str, Any]) -> dict[str, Any]:
     ):
         raise RefusedError(400, f"{name}: parameters must be an object of strings, numbers and booleans")
     if len(parameters) > MAX_PARAMETERS:
-        raise RefusedError(400, f"{name}: {len(parameters)} parameters, more than the limit of {MAX_PARAMETERS}")
+        raise RefusedError(
+            400, f"{name}: {len(parameters)} parameters, more than the limit of {MAX_PARAMETERS}"
+        )
     return parameters
 
 

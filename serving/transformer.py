@@ -204,7 +204,7 @@ def become_ready(
                 logger.warning("not ready: %s", error)
             told = str(error)
             time.sleep(GOLDEN_PAUSE_S)
-        except Exception as error:  # else this thread would end, and the model would never be ready
+        except Exception as error:  # noqa: BLE001  (else this thread ends, and it is never ready)
             if repr(error) != told:
                 logger.exception("not ready: an error that is none of ours")
             told = repr(error)
