@@ -70,19 +70,19 @@ class Batcher:
         """What the engine says about a request of at least one view, checked as `Backend.infer` wants it.
 
         Raises:
-            QueueFull: as many views wait as may wait.
+            QueueFull: as many views wait as may wait, or the request alone has more.
         """
-        waiting = sum(len(request.images_bhw) for request in self._queue)
-        if waiting + len(images_bhw) > self._settings.max_queue and self._queue:
+        waiting = sum(len(request.images_bhw) for request in self._queue if not request.answer.done())
+        if waiting + len(images_bhw) > self._settings.max_queue:
             metrics.REFUSED_VIEWS.inc(len(images_bhw))
             raise QueueFull(
-                f"{waiting} views wait already, the limit is {self._settings.max_queue}; try again later"
+                f"{len(images_bhw)} views, {waiting} views wait already, the limit is {self._settings.max_queue}; try again later"
             )
         answer: asyncio.Future[Inference] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(role, images_bhw, points_xy, labels, answer))
         self._count_waiting()
         self._arrived.set()
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         return await answer
 
@@ -127,6 +127,14 @@ class Batcher:
         return taken
 
     async def _answer(self, batch: list[_Waiting]) -> None:
+        try:
+            await self._answer_together(batch)
+        except Exception as error:  # noqa: BLE001  (each waiting request gets it; the loop lives on)
+            for request in batch:
+                if not request.answer.done():
+                    request.answer.set_exception(error)
+
+    async def _answer_together(self, batch: list[_Waiting]) -> None:
         role = batch[0].role
         images = np.concatenate([request.images_bhw for request in batch])
         points = np.concatenate([request.points_xy for request in batch])
@@ -135,14 +143,8 @@ class Batcher:
         metrics.BATCH_REQUESTS.labels(role).inc(len(batch))
         metrics.BATCHES.labels(role).inc()
         loop = asyncio.get_running_loop()
-        try:
-            with metrics.INFERENCE_SECONDS.labels(role).time():
-                found = await loop.run_in_executor(self._thread, self._infer, role, images, points, labels)
-        except Exception as error:  # noqa: BLE001  (each waiting request gets it; the loop lives on)
-            for request in batch:
-                if not request.answer.done():
-                    request.answer.set_exception(error)
-            return
+        with metrics.INFERENCE_SECONDS.labels(role).time():
+            found = await loop.run_in_executor(self._thread, self._infer, role, images, points, labels)
         start = 0
         for request in batch:
             part = slice(start, start + len(request.images_bhw))

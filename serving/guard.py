@@ -25,6 +25,10 @@ _V1 = re.compile(r"^/v1/models/[^/]+:(predict|explain)$")
 # Lists and numbers cost far more memory parsed than written.
 MAX_JSON_LISTS = 100_000
 MAX_JSON_VALUES = 4_194_304
+# Of one request, over REST and gRPC; each is an object of its own.
+MAX_INPUTS = 8
+MAX_OUTPUTS = 16
+MAX_PARAMETERS = 64
 _DRAINED = 8
 _DROPPED = (HEADER_LENGTH, b"content-type", b"content-length", b"transfer-encoding")
 
@@ -124,6 +128,8 @@ def with_plain_tensors(body: bytes, header_length: bytes | None) -> bytes:
     inputs = request.get("inputs")
     if not isinstance(inputs, list):
         raise RefusedError(400, "inputs: missing or no list; give a list with one tensor")
+    if len(inputs) > MAX_INPUTS:
+        raise RefusedError(400, f"{len(inputs)} inputs: more than the limit of {MAX_INPUTS}")
     start = 0
     for tensor in inputs:
         start = _plain(tensor, binary, start)
@@ -207,6 +213,8 @@ def _check_outputs(outputs: object) -> None:
         isinstance(output, dict) and isinstance(output.get("name"), str) for output in outputs
     ):
         raise RefusedError(400, "outputs: must be a list of objects with a name")
+    if len(outputs) > MAX_OUTPUTS:
+        raise RefusedError(400, f"{len(outputs)} outputs: more than the limit of {MAX_OUTPUTS}")
     for output in outputs:
         _check_parameters(output["name"][:40], output)
 
@@ -219,6 +227,10 @@ def _check_parameters(name: str, owner: dict[str, Any]) -> dict[str, Any]:
         isinstance(value, str | int | float) for value in parameters.values()
     ):
         raise RefusedError(400, f"{name}: parameters must be an object of strings, numbers and booleans")
+    if len(parameters) > MAX_PARAMETERS:
+        raise RefusedError(
+            400, f"{name}: {len(parameters)} parameters, more than the limit of {MAX_PARAMETERS}"
+        )
     return parameters
 
 

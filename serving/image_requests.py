@@ -121,6 +121,8 @@ def from_v1(body: Mapping[str, Any], settings: TransformerSettings) -> list[Imag
     if not 1 <= len(instances) <= settings.max_instances:
         raise InvalidInput(f"{len(instances)} instances: need 1 to {settings.max_instances}")
     options = parse_options(parameters)
+    if options.encoding != "png":
+        raise InvalidInput("parameter encoding: KServe v1 gives PNG only; ask for raw pixels over /v2/")
     outputs: tuple[OutputName, ...] = ("mask", "record", *(("contours",) if options.contours else ()))
     return [
         ImageRequest(_name(options, name), data, options, outputs)

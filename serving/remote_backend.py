@@ -47,19 +47,29 @@ LEAST_CALL_S = 0.02
 
 
 class Deadline:
-    """The time that an image has.
+    """The time that a request has.
 
     Args:
-        seconds: from now.
+        seconds: from its arrival.
+        arrived: by `time.monotonic`; `None` is now.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+    def __init__(self, seconds: float, arrived: float | None = None) -> None:
+        self._arrived = time.monotonic() if arrived is None else arrived
+        self._end = self._arrived + seconds
+
+    def within(self, seconds: float | None) -> "Deadline":
+        """The earlier of this one and another, `seconds` after the same arrival."""
+        return self if seconds is None else Deadline(min(seconds, self._end - self._arrived), self._arrived)
 
     @property
     def remaining_s(self) -> float:
         """Seconds left; negative when it has passed."""
         return self._end - time.monotonic()
+
+    def passed_at(self, time_s: float) -> bool:
+        """Whether it had passed at a time of `time.monotonic`."""
+        return time_s >= self._end
 
     def share_s(self) -> float:
         """The seconds that one call may take: half of what is left.

@@ -15,11 +15,11 @@ from kserve.model_server import app
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
 from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
-from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
 
 from serving.errors import Unavailable
+from serving.grpc_guard import GuardedServicer
 from serving.guard import RequestGuard
 from serving.settings import ListenSettings
 
@@ -69,7 +69,7 @@ class GuardedServer(ModelServer):  # type: ignore[misc]  # kserve is untyped
 
     Args:
         listen: address, ports and limits.
-        on_refusal: is told the status of each REST request that is refused before a model sees it.
+        on_refusal: is told the status, as of REST, of each request that is refused before a model sees it.
     """
 
     def __init__(self, listen: ListenSettings, on_refusal: Callable[[int], None]) -> None:
@@ -82,6 +82,7 @@ class GuardedServer(ModelServer):  # type: ignore[misc]  # kserve is untyped
         )
         trace_logger.setLevel(logging.WARNING)  # else two lines for each request
         self._listen = listen
+        self._on_refusal = on_refusal
         self.dataplane = ReadyDataPlane(model_registry=self.registered_models)
         self.model_repository_extension = FixedModels(model_registry=self.registered_models)
         app.add_middleware(RequestGuard, max_bytes=listen.max_bytes, on_refusal=on_refusal)
@@ -122,7 +123,7 @@ class GuardedServer(ModelServer):  # type: ignore[misc]  # kserve is untyped
                 ("grpc.so_reuseport", 0),
             ],
         )
-        servicer = InferenceServicer(self.dataplane, self.model_repository_extension)
+        servicer = GuardedServicer(self.dataplane, self.model_repository_extension, self._on_refusal)
         grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
         host = f"[{self._listen.host}]" if ":" in self._listen.host else self._listen.host
         server.add_insecure_port(f"{host}:{self._listen.grpc_port}")

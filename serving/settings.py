@@ -72,7 +72,7 @@ class TransformerSettings:
         bundle: its folder; the predictor must run the same one.
         listen: where it listens.
         predictor: host:port of the predictor's gRPC.
-        deadline_s: of one image, waiting included.
+        deadline_s: of one request, waiting included.
         max_pixels: of an image.
         max_instances: images in one request of KServe v1.
         max_running: images segmented at a time.

@@ -156,9 +156,10 @@ def _packed(tensor: InferInput) -> bytes | None:
 
 def _from_list(tensor: InferInput, wanted: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """Numbers in a flat or nested list; none is rounded or wrapped around to fit."""
-    given = np.array(_flat(tensor, len(shape)))
-    if given.size != math.prod(shape):
-        raise InvalidInput(f"{tensor.name}: {given.size} values do not make the shape {list(shape)}")
+    values = _flat(tensor, len(shape))
+    if len(values) != math.prod(shape):
+        raise InvalidInput(f"{tensor.name}: {len(values)} values do not make the shape {list(shape)}")
+    given = np.array(_checked(tensor, values))
     if not given.size:
         return np.zeros(shape, wanted)
     if given.dtype.kind not in ("iu" if wanted.kind in "iu" else "iuf"):
@@ -170,16 +171,21 @@ def _from_list(tensor: InferInput, wanted: np.dtype[Any], shape: tuple[int, ...]
     return given.astype(wanted).reshape(shape)
 
 
-def _flat(tensor: InferInput, depth: int) -> list[int | float]:
-    """The numbers in lists nested to at most this depth.
-
-    Types are checked before numpy sees them: one long string among short ones would make it take all memory.
-    """
+def _flat(tensor: InferInput, depth: int) -> list[object]:
+    """What is in lists nested to at most this depth."""
     values = tensor.data if isinstance(tensor.data, list) else [tensor.data]
     for _ in range(depth - 1):
         if not values or not all(isinstance(value, list) for value in values):
             break
         values = list(itertools.chain.from_iterable(values))
+    return values
+
+
+def _checked(tensor: InferInput, values: list[object]) -> list[object]:
+    """The values, which are numbers.
+
+    Types are checked before numpy sees them: one long string among short ones would make it take all memory.
+    """
     if not set(map(type, values)) <= {int, float}:
         raise InvalidInput(f"{tensor.name}: data must be numbers, in one list or row by row")
     return values

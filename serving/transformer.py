@@ -1,12 +1,13 @@
 """The transformer: KServe model `etchline`, images in, lines out; docs/serving.md says how to ask it."""
 
 import asyncio
+import contextlib
 import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from kserve import InferRequest, InferResponse, Model
 from kserve.errors import InvalidInput
@@ -31,6 +32,28 @@ GOLDEN_DEADLINE_S = 20.0
 GOLDEN_PAUSE_S = 0.2
 
 T = TypeVar("T")
+
+
+class _Job(Generic[T]):
+    """Work for a thread, which lets go of it, with the request's payload, when it has begun or is dropped."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work: Callable[[], T] | None = work
+
+    def drop(self) -> None:
+        """Forgets the work, where it has not begun."""
+        self._work = None
+
+    def run(self) -> T:
+        """The work's result.
+
+        Raises:
+            Unavailable: it was dropped.
+        """
+        work, self._work = self._work, None
+        if work is None:
+            raise Unavailable("the client has gone")
+        return work()
 
 
 class LineModel(Model):  # type: ignore[misc]  # kserve is untyped
@@ -58,10 +81,11 @@ class LineModel(Model):  # type: ignore[misc]  # kserve is untyped
             Unavailable: not now: 503, or UNAVAILABLE and RESOURCE_EXHAUSTED.
         """
         started = time.perf_counter()
+        deadline = Deadline(self._settings.deadline_s)
         try:
             if not self.ready:
                 raise Unavailable(f"{MODEL}: not ready; the golden patch has not come out right yet")
-            return await self._admit(lambda: self._answer(payload, headers or {}))
+            return await self._admit(lambda: self._answer(payload, headers or {}, deadline))
         except InvalidInput:
             metrics.ERRORS.labels("invalid_input").inc()
             raise
@@ -92,32 +116,70 @@ class LineModel(Model):  # type: ignore[misc]  # kserve is untyped
         shapes = {"contours": [-1]}
         return [{"name": name, "datatype": "BYTES", "shape": shapes.get(name, [1])} for name in names]
 
+    def close(self) -> None:
+        """Forgets what waits; what is in work ends."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     async def _admit(self, work: Callable[[], T]) -> T:
-        """The result of work in a thread, if there is room for it."""
+        """The result of work in a thread, if there is room for it.
+
+        A client that goes does not make room: a thread cannot be stopped, so its work goes on. What still
+        waits keeps its place until a thread comes by, but lets go of the payload.
+        """
         room = self._settings.max_running + self._settings.max_waiting
         if self._admitted >= room:
             raise QueueFull(f"{self._admitted} requests are in work or wait, as many as may; try again later")
         self._admitted += 1
-        job = asyncio.get_running_loop().run_in_executor(self._threads, work)
-        job.add_done_callback(lambda _: self._leave())
-        return await job
+        loop, job = asyncio.get_running_loop(), _Job(work)
+
+        def leave(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody counts any more
+                loop.call_soon_threadsafe(self._leave)
+
+        running = self._threads.submit(job.run)
+        running.add_done_callback(leave)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(running))
+        except asyncio.CancelledError:
+            job.drop()
+            raise
 
     def _leave(self) -> None:
         self._admitted -= 1
 
-    def _answer(self, payload: object, headers: dict[str, str]) -> InferResponse | dict[str, Any]:
+    def _answer(
+        self, payload: object, headers: dict[str, str], deadline: Deadline
+    ) -> InferResponse | dict[str, Any]:
+        """What a thread does: the deadline counts from the arrival, and may have passed meanwhile."""
+        began = time.monotonic()
+        _check_waiting(deadline, began)
         if isinstance(payload, InferRequest):
             asked = from_v2(payload, self._settings)
-            return to_v2(payload, asked, self._segment(asked, headers))
+            return to_v2(payload, asked, self._segment([asked], headers, deadline, began)[0])
         if isinstance(payload, dict):
             images = from_v1(payload, self._settings)
-            return {"predictions": [to_v1(asked, self._segment(asked, headers)) for asked in images]}
+            found = self._segment(images, headers, deadline, began)
+            return {"predictions": [to_v1(*pair) for pair in zip(images, found, strict=True)]}
         raise InvalidInput("the body is no inference request; send JSON")
 
-    def _segment(self, asked: ImageRequest, headers: dict[str, str]) -> SegmentedImage:
-        seconds = min(asked.options.deadline_s or self._settings.deadline_s, self._settings.deadline_s)
+    def _segment(
+        self, images: list[ImageRequest], headers: dict[str, str], deadline: Deadline, began: float
+    ) -> list[SegmentedImage]:
+        """The images of one request, which has one deadline."""
+        deadline = deadline.within(images[0].options.deadline_s)
+        _check_waiting(deadline, began)
         trace = {name: headers[name] for name in FORWARDED if _is_plain(headers.get(name))}
-        return self._service.segment(asked, Deadline(seconds), trace)
+        return [self._service.segment(asked, deadline, trace) for asked in images]
+
+
+def _check_waiting(deadline: Deadline, began: float) -> None:
+    """Refuses to begin what nobody waits for any more.
+
+    Raises:
+        Unavailable: the deadline had passed when a thread was free.
+    """
+    if deadline.passed_at(began):
+        raise Unavailable("the request's time was used up while it waited; try again later")
 
 
 def _is_plain(value: str | None) -> bool:
@@ -142,6 +204,11 @@ def become_ready(
                 logger.warning("not ready: %s", error)
             told = str(error)
             time.sleep(GOLDEN_PAUSE_S)
+        except Exception as error:  # noqa: BLE001  (else this thread ends, and it is never ready)
+            if repr(error) != told:
+                logger.exception("not ready: an error that is none of ours")
+            told = repr(error)
+            time.sleep(GOLDEN_PAUSE_S)
         else:
             logger.info("ready: bundle %s, golden IoU %.4f", bundle.digest[:12], iou)
             model.ready = True
@@ -165,7 +232,10 @@ def serve(settings: TransformerSettings) -> None:
     service = ImageService(bundle, settings, connection)
     model = LineModel(service, settings)
     threading.Thread(target=become_ready, args=(model, service, bundle, connection), daemon=True).start()
-    GuardedServer(settings.listen, count_refusal).serve([model])
+    try:
+        GuardedServer(settings.listen, count_refusal).serve([model])
+    finally:
+        model.close()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -4,6 +4,7 @@ The processes outlive the program that starts them: `service.json` in the folder
 so that another program can ask or stop it.
 """
 
+import http.client
 import os
 import signal
 import socket
@@ -177,7 +178,7 @@ def is_ready(service: LocalService) -> bool:
     try:
         with opener.open(f"{service.url}/v2/health/ready", timeout=5) as response:
             return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
+    except (urllib.error.URLError, http.client.HTTPException, OSError):
         return False
 
 
@@ -203,8 +204,10 @@ def wait_ready(service: LocalService, within_s: float) -> None:
 
 def stop_service(service: LocalService) -> None:
     """Stops both processes, requests in work finished; what has already ended is left alone."""
-    stop_process(service.transformer)
-    stop_process(service.predictor)
+    try:
+        stop_process(service.transformer)
+    finally:
+        stop_process(service.predictor)
 
 
 def stop_process(process: LocalProcess, within_s: float = _STOP_WITHIN_S) -> None:

@@ -101,6 +101,32 @@ def test_a_failure_is_told_and_the_next_goes_on():
     assert found[1].score_b.tolist() == [2.0]
 
 
+def test_a_request_larger_than_the_queue_is_refused():
+    found = run(Engine(), BatchSettings(4, 0.0, max_queue=8), ("patch", views(9, 1)), ("patch", views(8, 2)))
+    assert isinstance(found[0], QueueFull)
+    assert isinstance(found[1], Inference)
+
+
+def test_views_that_do_not_go_together_do_not_end_the_batcher():
+    small = np.zeros((1, 2, 2), np.uint8), *views(1, 0)[1:]
+    engine = Engine()
+
+    async def ask_all():
+        batcher = Batcher(engine.infer, BatchSettings(8, 0.02))
+        jobs = [batcher.infer("patch", *batch) for batch in (views(1, 1), small)]
+        broken = await asyncio.wait_for(asyncio.gather(*jobs, return_exceptions=True), 10)
+        good = await asyncio.wait_for(batcher.infer("patch", *views(1, 3)), 10)
+        batcher._task.cancel()
+        await asyncio.sleep(0)
+        again = await asyncio.wait_for(batcher.infer("patch", *views(1, 4)), 10)
+        batcher._task.cancel()
+        return broken, good, again
+
+    broken, good, again = asyncio.run(ask_all())
+    assert [type(error) for error in broken] == [ValueError, ValueError]
+    assert (good.score_b.tolist(), again.score_b.tolist()) == ([3.0], [4.0])
+
+
 def test_the_predictor_batches_concurrent_requests(service):
     rng = np.random.default_rng(0)
     request = _request(

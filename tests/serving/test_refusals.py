@@ -62,6 +62,9 @@ V2 = [
     ({"inputs": []}, 400, "exactly one of image, uri"),
     ({"inputs": [7]}, 400, "must be an object"),
     ({"inputs": tensor()["inputs"] * 2}, 400, "exactly one of"),
+    ({"inputs": tensor()["inputs"] * 9}, 400, "9 inputs: more than the limit of 8"),
+    ({**tensor(), "outputs": [{"name": "mask"}] * 17}, 400, "17 outputs: more than the limit of 16"),
+    (with_parameters(**{f"p{number}": 1 for number in range(65)}), 400, "65 parameters"),
     (tensor(name="picture"), 400, "'picture': need exactly one of image, uri"),
     (tensor(name=None), 400, "name is missing"),
     (tensor(shape=None), 400, "shape is missing"),
@@ -127,6 +130,7 @@ V1 = [
     ({"instances": [{"image": {"b64": TEXT[:400]}}]}, "is truncated"),
     ({"instances": [{"uri": "file:///etc/passwd"}]}, "not below a prefix"),
     ({"instances": [{"image": {"b64": TEXT}}], "parameters": {"scale": [1]}}, "parameter scale"),
+    ({"instances": [{"image": {"b64": TEXT}}], "parameters": {"encoding": "raw"}}, "gives PNG only"),
     ({"instances": [{"image": {"b64": TEXT}}], "parameters": 7}, "parameters an object"),
 ]
 
@@ -244,3 +248,31 @@ def test_over_grpc(service):
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         reply = stub.ModelInfer(request(scale="1.0", encoding="raw"), timeout=20)
         assert np.frombuffer(reply.raw_output_contents[0], np.uint8).size == 150 * 210
+
+
+def test_small_grpc_requests_do_not_stop_the_process(service):
+    """Each would keep kserve busy for seconds or more, with everybody waiting."""
+    tensor_of = pb.ModelInferRequest.InferInputTensor
+    contents = pb.InferTensorContents(uint_contents=b"\x01" * 1_500_000)
+    parameter = pb.InferParameter(bool_param=True)
+    bad = [
+        ({"inputs": [tensor_of(name="a")] * 100_000}, "100000 inputs: more than the limit of 8"),
+        ({"raw_input_contents": [b""] * 100_000}, "100000 raw input contents"),
+        ({"outputs": [pb.ModelInferRequest.InferRequestedOutputTensor()] * 17}, "17 outputs"),
+        ({"parameters": {str(number): parameter for number in range(65)}}, "65 parameters"),
+        ({"inputs": [tensor_of(name="a", shape=[1] * 9)]}, "9 a: axes"),
+        (
+            {"inputs": [tensor_of(name="image", datatype="UINT8", shape=[1, 2], contents=contents)]},
+            r"1500000 values do not make the shape \[1, 2\]",
+        ),
+    ]
+    sample = 'etchline_errors_total{kind="invalid_input"}'
+    before = metric(service.url, sample)
+    for address, model in ((service.grpc_address, "etchline"), (service.predictor_address, "etchline-patch")):
+        with grpc.insecure_channel(address) as channel:
+            stub = grpc_predict_v2_pb2_grpc.GRPCInferenceServiceStub(channel)
+            for fields, message in bad:
+                with pytest.raises(grpc.RpcError, match=message) as caught:
+                    stub.ModelInfer(pb.ModelInferRequest(model_name=model, **fields), timeout=20)
+                assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert metric(service.url, sample) == before + len(bad)
