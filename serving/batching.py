@@ -76,7 +76,8 @@ class Batcher:
         if waiting + len(images_bhw) > self._settings.max_queue:
             metrics.REFUSED_VIEWS.inc(len(images_bhw))
             raise QueueFull(
-                f"{len(images_bhw)} views, {waiting} views wait already, the limit is {self._settings.max_queue}; try again later"
+                f"no room for {len(images_bhw)} views: {waiting} views wait already, "
+                f"the limit is {self._settings.max_queue}; try again later"
             )
         answer: asyncio.Future[Inference] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(role, images_bhw, points_xy, labels, answer))
