@@ -29,6 +29,8 @@ _PROTOCOL_PARAMETERS = ("binary_data_output",)
 _NAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,200}")
 _ARRAY_NAME = "image.png"
 _MAX_URI_BYTES = 4096
+MOST_PIXEL_NM = 1e6
+"""A millimetre: no microscope's pixel is larger, and contours in files stay within their numbers."""
 
 
 def _parse_contours(value: object) -> tuple[ContourFormat, ...]:
@@ -66,7 +68,7 @@ class RequestOptions(BaseModel):
     policy: Policy | None = None
     scale: Annotated[float | None, BeforeValidator(_parse_scale), Field(gt=0)] = None
     contours: Annotated[tuple[ContourFormat, ...], BeforeValidator(_parse_contours)] = ()
-    pixel_size_nm: Annotated[float | None, Field(gt=0)] = None
+    pixel_size_nm: Annotated[float | None, Field(gt=0, le=MOST_PIXEL_NM)] = None
     name: str | None = None
     microscope_text: Annotated[str | None, Field(max_length=MAX_SIDECAR_BYTES)] = None
     allow_degraded: bool = True

@@ -85,7 +85,8 @@ class ImageService:
                 return _collect(request, out_dir, item, record)
             except InputError as error:
                 # The client knows nothing of our folders, and should not.
-                raise InvalidInput(str(error).replace(f"{folder}/", "")) from error
+                text = str(error).replace(f"{folder}/image/", "").replace(f"{folder}/", "")
+                raise InvalidInput(text) from error
 
     def warm_up(self, data: bytes, deadline: Deadline) -> None:
         """Segments an image by the networks and without them, so that no client waits for compilers.
@@ -101,7 +102,9 @@ class ImageService:
 
     def _store(self, request: ImageRequest, folder: Path) -> SegmentInput:
         """The image as a file, checked as far as its header tells."""
-        path = folder / request.name
+        # Apart from the results, whatever the client calls its image.
+        path = folder / "image" / request.name
+        path.parent.mkdir()
         path.write_bytes(request.data)
         if request.options.microscope_text:
             beside = path.with_suffix(".txt")

@@ -109,6 +109,7 @@ V2 = [
     (with_parameters(name="../../etc/passwd"), 400, "without folders"),
     (with_parameters(name="a\x00b"), 400, "without folders"),
     (with_parameters(pixel_size_nm=0), 400, "parameter pixel_size_nm"),
+    (with_parameters(pixel_size_nm=1e300, contours="geojson"), 400, "parameter pixel_size_nm"),
     (with_parameters(deadline_s="soon"), 400, "parameter deadline_s"),
     (infer_body(PNG, ["masks"]), 400, "choose each once of mask"),
     (infer_body(PNG, ["contours"]), 400, "by the parameter contours"),
@@ -143,6 +144,14 @@ def test_v2(service, body, status, message):
 @pytest.mark.parametrize(("body", "message"), V1, ids=range(len(V1)))
 def test_v1(service, body, message):
     check(ask(service.url + PREDICT, body), 400, message)
+
+
+def test_any_name_is_a_name(service):
+    """Also those of the service's own folders."""
+    for name in ("networks", "classical", "image"):
+        reply = ask(service.url + INFER, with_parameters(name=name))
+        assert reply.status == 200, reply.body[:300]
+        assert reply.record["image"]["name"] == name
 
 
 def check(reply, status, message):
