@@ -15,10 +15,11 @@ from etchline.synthesis.families import FAMILIES, SEEN_FAMILIES
 from etchline.synthesis.routing import LayoutStyle
 
 _SEEN = FAMILIES[:SEEN_FAMILIES]
+_EDGES = ("edge_gain", "edge_px", "halo_gain", "halo_px")
 # What belongs together physically stays together.
 _TOGETHER: tuple[tuple[str, ...], ...] = (
     ("background_level", "metal_level"),
-    ("edge_gain", "edge_px", "halo_gain", "halo_px"),
+    _EDGES,
     ("voltage_contrast",),
     ("corner_px", "roughness_px", "roughness_length_px"),
     ("grain_gain", "grain_px"),
@@ -69,7 +70,7 @@ def mixed_look(rng: np.random.Generator) -> Appearance:
         values |= {name: getattr(look, name) for name in names}
     is_bright_edged = rng.random() < _BRIGHT_EDGED_SHARE
     if is_bright_edged:
-        values |= {name: getattr(_BRIGHT_EDGED, name) for name in _TOGETHER[1]}
+        values |= {name: getattr(_BRIGHT_EDGED, name) for name in _EDGES}
     if rng.random() < _DELAYERED_SHARE:
         values["delayered_share"] = float(rng.uniform(*_DELAYERED_AREA))
     for name in _VARIED:
