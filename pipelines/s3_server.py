@@ -2,14 +2,14 @@
 
 import contextlib
 import os
-import socket
+import re
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 from etchline.errors import MissingPackageError, ServiceError
 from etchline.storage import parse_uri
@@ -35,38 +35,41 @@ def s3_server(location: str) -> Iterator[str]:
     bucket = parse_uri(location).bucket
     if missing := [name for name in ("moto", "flask", "boto3") if find_spec(name) is None]:
         raise MissingPackageError(f"--moto needs {', '.join(missing)}: pip install 'moto[s3,server]' boto3")
-    port = _free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with moto_process() as url, _environment({**KEYS, "AWS_ENDPOINT_URL": url}):
+        _make_bucket(bucket)
+        yield url
+
+
+@contextlib.contextmanager
+def moto_process() -> Iterator[str]:
+    """The URL of moto's server, without buckets; it ends with the block.
+
+    It chooses its own port and says so: one that we found free could be another's when it listens.
+
+    Raises:
+        ServiceError: the server does not start.
+    """
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    with (
+        tempfile.NamedTemporaryFile() as log,
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log) as process,
+    ):
         try:
-            _wait(url, process)
-            with _environment({**KEYS, "AWS_ENDPOINT_URL": url}):
-                _make_bucket(bucket)
-                yield url
+            yield _url(Path(log.name), process)
         finally:
             process.kill()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def _url(log: Path, process: "subprocess.Popen[bytes]") -> str:
     until = time.monotonic() + READY_WITHIN_S
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            opener.open(url, timeout=1).close()
-        except urllib.error.HTTPError:
-            return  # it answers
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise ServiceError(f"moto's server at {url} did not start; run `python -m moto.server` to see why")
+    while time.monotonic() < until:
+        has_ended = process.poll() is not None
+        if found := re.search(rb"Running on (http://127\.0\.0\.1:\d+)", log.read_bytes()):
+            return found[1].decode()
+        if has_ended:
+            break
+        time.sleep(0.1)
+    raise ServiceError("moto's server did not start; run `python -m moto.server` to see why")
 
 
 def _make_bucket(bucket: str) -> None:

@@ -9,19 +9,15 @@ import functools
 import os
 import secrets
 import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
 
+from pipelines.s3_server import moto_process
+
 ENDPOINT_VARIABLE = "ETCHLINE_TEST_S3_ENDPOINT"
-SECONDS_TO_START = 120.0
 
 
 def free_port() -> int:
@@ -37,27 +33,8 @@ def s3_endpoint() -> Iterator[str]:
     if named:
         yield named
         return
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            _wait_until_ready(f"http://127.0.0.1:{port}", process)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
-
-
-def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
-    give_up = time.monotonic() + SECONDS_TO_START
-    while time.monotonic() < give_up and process.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=1):
-                return
-        except urllib.error.HTTPError:
-            return  # it answers
-        except OSError:
-            time.sleep(0.1)
-    raise RuntimeError(f"moto's server at {url} did not start")
+    with moto_process() as url:
+        yield url
 
 
 def environment(url: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ The processes outlive the program that starts them: `service.json` in the folder
 so that another program can ask or stop it.
 """
 
+import contextlib
 import http.client
 import os
 import signal
@@ -28,6 +29,8 @@ STATE = "service.json"
 _POLL_S = 0.1
 _STOP_WITHIN_S = 15.0
 _LOG_CHARACTERS = 600
+_START_TRIES = 3
+_PORTS = ("http_port", "grpc_port", "predictor_http_port", "predictor_grpc_port")
 # Popen objects of our own children: they have to be waited for, or they stay as zombies.
 _children: "dict[int, subprocess.Popen[bytes]]" = {}
 
@@ -122,8 +125,19 @@ def start_service(bundle: Path, folder: Path, settings: LocalSettings | None = N
     """
     settings = settings or LocalSettings()
     load_bundle(bundle)  # both would refuse it, too, but seconds later
-    ports = _ports(settings)
     folder.mkdir(parents=True, exist_ok=True)
+    for _ in range(_START_TRIES - 1):
+        ports = _ports(settings)
+        try:
+            return _start_at(ports, bundle, folder, settings)
+        except ServiceError:
+            # Seconds pass between choosing a free port and listening at it, and others choose, too.
+            if not _another_has(ports, settings):
+                raise
+    return _start_at(_ports(settings), bundle, folder, settings)
+
+
+def _start_at(ports: Mapping[str, int], bundle: Path, folder: Path, settings: LocalSettings) -> LocalService:
     shared = ("--bundle", str(bundle.resolve()), "--host", settings.host)
     address = f"{settings.host}:{ports['predictor_grpc_port']}"
     predictor = _start(
@@ -272,27 +286,36 @@ def _ports(settings: LocalSettings) -> dict[str, int]:
     Raises:
         SettingsError: one that is asked for is in use.
     """
-    sockets: list[socket.socket] = []
-    ports = {}
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with contextlib.ExitStack() as held:
+        return {name: _hold(name, getattr(settings, name), settings.host, held) for name in _PORTS}
+
+
+def _another_has(ports: Mapping[str, int], settings: LocalSettings) -> bool:
+    """Whether somebody else now listens at a port that was free when we chose it."""
+    with contextlib.ExitStack() as held:
+        for name in _PORTS:
+            if getattr(settings, name) == 0:
+                try:
+                    _hold(name, ports[name], settings.host, held)
+                except SettingsError:
+                    return True
+    return False
+
+
+def _hold(name: str, port: int, host: str, held: contextlib.ExitStack) -> int:
+    """Takes a port, any for 0, until `held` ends."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    taken = held.enter_context(socket.socket(family, socket.SOCK_STREAM))
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        for name in ("http_port", "grpc_port", "predictor_http_port", "predictor_grpc_port"):
-            wanted = getattr(settings, name)
-            sockets.append(socket.socket(family, socket.SOCK_STREAM))
-            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sockets[-1].bind((settings.host, wanted))
-            except (OSError, OverflowError) as error:
-                option = name.replace("_", "-")
-                raise SettingsError(
-                    f"--{option} {wanted} at {settings.host}: {getattr(error, 'strerror', None) or error}; "
-                    "choose another port or host"
-                ) from error
-            ports[name] = sockets[-1].getsockname()[1]
-    finally:
-        for each in sockets:
-            each.close()
-    return ports
+        taken.bind((host, port))
+    except (OSError, OverflowError) as error:
+        option = name.replace("_", "-")
+        raise SettingsError(
+            f"--{option} {port} at {host}: {getattr(error, 'strerror', None) or error}; "
+            "choose another port or host"
+        ) from error
+    return int(taken.getsockname()[1])
 
 
 def _port_options(ports: Mapping[str, int], prefix: str) -> tuple[str, ...]:

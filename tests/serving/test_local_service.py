@@ -18,6 +18,7 @@ import pytest
 from etchline.bundle.shipped import SHIPPED
 from etchline.errors import BundleError, ServiceError, SettingsError
 from etchline.images import write_image
+from etchline.rollout import local
 from etchline.rollout.local import (
     LocalSettings,
     is_ready,
@@ -25,6 +26,7 @@ from etchline.rollout.local import (
     restart_process,
     start_service,
     stop_process,
+    stop_service,
     wait_ready,
 )
 from serving import predictor, transformer
@@ -55,6 +57,21 @@ def test_a_port_in_use(tmp_path):
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=rf"--grpc-port {port} at 127\.0\.0\.1: .* in use"):
             start_service(SHIPPED, tmp_path, LocalSettings(grpc_port=port))
+
+
+def test_a_port_that_another_program_takes_meanwhile(tmp_path, monkeypatch):
+    choose = local._ports
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        lost = {**choose(LocalSettings()), "predictor_grpc_port": taken.getsockname()[1]}
+        answers = iter([lost])
+        monkeypatch.setattr(local, "_ports", lambda settings: next(answers, None) or choose(settings))
+        running = start_service(SHIPPED, tmp_path, LocalSettings(ready_within_s=400))
+    try:
+        assert is_ready(running)
+        assert not running.predictor_address.endswith(f":{lost['predictor_grpc_port']}")
+        assert "Failed to bind" in Path(running.predictor.log).read_text()  # the first try
+    finally:
+        stop_service(running)
 
 
 def test_a_broken_bundle_is_told_before_anything_starts(tmp_path):
