@@ -5,9 +5,10 @@ Coordinates: x to the right, y down; a box (x0, y0, x1, y1) holds columns [x0, x
 are in pixels of the input, pixel centres at whole numbers.
 """
 
+import functools
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -18,6 +19,7 @@ from etchline.datasets import Dataset, ImageEntry
 from etchline.datasets.tracking import Track, untracked
 from etchline.errors import DatasetError
 from etchline.images import ArraySource, read_image, read_mask
+from etchline.processes import map_processes
 from etchline.segmentation.normalise import AS_IT_IS, DEFAULT, normalise
 from etchline.segmentation.resampling import stretch
 from etchline.segmentation.scale import PitchRange, choose_scale, estimate_pitch
@@ -29,6 +31,7 @@ from etchline.training.recipe import Recipe
 
 Role = Literal["patch", "full", "single"]
 ROLES: tuple[Role, ...] = get_args(Role)
+_WORTH_PROCESSES = 32  # images; fewer are ready before other processes have started
 
 
 class Sample(NamedTuple):
@@ -73,6 +76,7 @@ def prepare_images(
     cache_dir: Path,
     trained_pitch: PitchRange | None = None,
     track: Track = untracked,
+    jobs: int | None = None,
 ) -> tuple[PreparedImage, ...]:
     """The images normalised as wholes, once, before anything is cut; kept in `cache_dir`.
 
@@ -84,18 +88,27 @@ def prepare_images(
         cache_dir: two bytes for each pixel are written there, named by content; what is there is taken.
         trained_pitch: see `SamplingSettings.pitch_px`.
         track: shows progress.
+        jobs: processes; see `map_processes`.
 
     Raises:
         DatasetError: a file is missing or has changed, or image and mask differ in size.
         ImageError: a file is no image, or is empty.
         OutputError: the cache cannot be written.
     """
-    return tuple(_prepare(dataset, entry, cache_dir, trained_pitch) for entry in track(entries, len(entries)))
+    # Of the dataset each process gets what it needs of it, not thousands of entries with each image.
+    alone = replace(dataset, images=())
+    prepare = functools.partial(_prepare, alone, cache_dir, trained_pitch)
+    numbered = list(enumerate(entries))
+    found = track(map_processes(prepare, numbered, jobs, _WORTH_PROCESSES), len(numbered))
+    paths = dict(found)
+    return tuple(PreparedImage(entry, paths[index]) for index, entry in numbered)
 
 
 def _prepare(
-    dataset: Dataset, entry: ImageEntry, cache_dir: Path, trained_pitch: PitchRange | None
-) -> PreparedImage:
+    dataset: Dataset, cache_dir: Path, trained_pitch: PitchRange | None, numbered: tuple[int, ImageEntry]
+) -> tuple[int, Path]:
+    """The number of an image and its prepared file."""
+    index, entry = numbered
     dataset.verify(entry)
     settings = f"{DEFAULT}\0{trained_pitch}"
     key = hashlib.sha256(f"{entry.sha256.image}\0{entry.sha256.mask}\0{settings}".encode()).hexdigest()
@@ -115,7 +128,7 @@ def _prepare(
             stack = _scaled(stack, trained_pitch)
         with atomic_path(path) as temporary:
             np.save(temporary, np.stack(stack))
-    return PreparedImage(entry, path)
+    return index, path
 
 
 def _scaled(stack: list[Grey], trained_pitch: PitchRange) -> list[Grey]:

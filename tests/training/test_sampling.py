@@ -42,6 +42,12 @@ def test_the_cache_is_used_again(bars, tmp_path):
     assert [image.path.stat().st_mtime_ns for image in again] == stamps
 
 
+def test_processes_prepare_the_same_images_in_the_same_order(bars, images, tmp_path):
+    spread = prepare_images(bars, bars.images, tmp_path, jobs=2)
+    assert [one.entry for one in spread] == [one.entry for one in images]
+    assert all(np.array_equal(one.read(), two.read()) for one, two in zip(spread, images, strict=True))
+
+
 def test_images_are_resampled_into_the_pitches_to_learn(bars, images, tmp_path):
     """Bars 20 px apart; 1.15 inside of the range's nearer end is where they are brought."""
     finer = prepare_images(bars, bars.images, tmp_path, PitchRange(5.0, 11.5))
