@@ -35,7 +35,8 @@ from etchline.segmentation.classical import ClassicalSegmenter
 from etchline.segmentation.confidence import default_calibration
 from etchline.segmentation.files import FileOptions, SegmentBundle
 from etchline.segmentation.inputs import SegmentInput
-from etchline.segmentation.multiscale import NetworkSegmenter, NetworkSettings
+from etchline.segmentation.multiscale import NetworkSegmenter
+from etchline.segmentation.network_settings import NetworkSettings
 from etchline.segmentation.normalise import fit_normalisation
 from etchline.segmentation.record import SegmentRecord
 from etchline.segmentation.scale import PitchRange

@@ -39,6 +39,8 @@ class ArbitrationLimits:
         spot_px: components of the joined result no larger than this, both ways, are erased, in pixels as the
             networks see them; 0: none, as in the paper.
         spot_mean_below: of these only the ones whose mean probability is lower; 1: all.
+        fallback_below: where the networks' results have a lower mean confidence, the image is unlike what
+            they have learnt and the classical result is taken for all of it; 0: never, as in the paper.
 
     Raises:
         SettingsError: a limit on speckles below 1, a share outside [0, 1], or a negative size.
@@ -52,12 +54,13 @@ class ArbitrationLimits:
     guarded_agree_share: float = 0.8
     spot_px: int = 0
     spot_mean_below: float = 1.0
+    fallback_below: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("patch_speckles", "full_speckles"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"arbitration limit {name}={getattr(self, name)}: must be 1 or more")
-        for name in ("agree_share", "guarded_agree_share", "spot_mean_below"):
+        for name in ("agree_share", "guarded_agree_share", "spot_mean_below", "fallback_below"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(f"arbitration limit {name}={getattr(self, name)}: must lie in [0, 1]")
         if self.spot_px < 0:

@@ -5,13 +5,13 @@ Source: SAMSEM, sections 3.2 and 3.6.
 
 import copy
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from etchline.backends.interface import Backend, Role
-from etchline.errors import SettingsError
 from etchline.images.source import GreyArray, WindowSource
 from etchline.segmentation.arbitration import (
     ArbitrationLimits,
@@ -25,63 +25,19 @@ from etchline.segmentation.arbitration import (
 from etchline.segmentation.asked_views import AskedViews
 from etchline.segmentation.cell_features import ALONE, compare_lines, measure_cell
 from etchline.segmentation.classical import ClassicalRows
-from etchline.segmentation.confidence import CellCalibration
+from etchline.segmentation.familiarity import SPECKLED, mean_confidence
+from etchline.segmentation.network_settings import NetworkSettings
 from etchline.segmentation.normalise import Normalisation, fit_normalisation
-from etchline.segmentation.prompting import PromptSettings
 from etchline.segmentation.record import CellSource
 from etchline.segmentation.resampling import apply_taps, taps
-from etchline.segmentation.scale import PitchRange, ScaleChoice, ScaleSettings, choose_scale, estimate_pitch
+from etchline.segmentation.scale import ScaleChoice, choose_scale, estimate_pitch
 from etchline.segmentation.spots import erase_spots
 from etchline.segmentation.tiling import BoxXyxy, Patch
 from etchline.segmentation.views import FieldLevels, blend
 
 Uint8Array = npt.NDArray[np.uint8]
 
-
-@dataclass(frozen=True)
-class NetworkSettings:
-    """How networks are applied to an image.
-
-    Attributes:
-        policy: see `arbitration.decide`.
-        limits: of the arbitration.
-        min_overlap: least overlap of neighbouring views, as a share of a view.
-        full_view_px: edge of the full model's views; `None`: the whole image is one view.
-        prompt: of all views.
-        trained_pitch: what the networks have learnt; `None` where nobody knows.
-        scale: a factor for all images, or "auto".
-        scale_settings: of "auto".
-        calibrations: of each role's results; policy `confidence` needs both.
-
-    Raises:
-        SettingsError: policy `confidence` without calibrations, or a factor that is not positive.
-    """
-
-    policy: Policy = "guarded"
-    limits: ArbitrationLimits = field(default_factory=ArbitrationLimits)
-    min_overlap: float = 0.1
-    full_view_px: int | None = None
-    prompt: PromptSettings = field(default_factory=PromptSettings)
-    trained_pitch: PitchRange | None = None
-    scale: float | None = 1.0
-    scale_settings: ScaleSettings = field(default_factory=ScaleSettings)
-    patch_calibration: CellCalibration | None = None
-    full_calibration: CellCalibration | None = None
-
-    def __post_init__(self) -> None:
-        if self.policy == "confidence" and not (self.patch_calibration and self.full_calibration):
-            raise SettingsError(
-                "policy confidence: the bundle holds no calibration for both models; choose another policy"
-            )
-        if self.scale is not None and not 0 < self.scale < float("inf"):
-            raise SettingsError(f"scale {self.scale}: must be a finite factor above 0, or auto")
-
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        """The roles that the policy asks."""
-        if self.policy == "full" or self.policy == "patch":
-            return (self.policy,)
-        return ("full", "patch")
+UNFAMILIAR = Verdict("classical", ("unfamiliar",))
 
 
 class NetworkSegmenter:
@@ -155,6 +111,8 @@ class NetworkFit:
         self._patches = self._views.tiles("patch")
         self._maps = {role: self._views.map(role) for role in settings.roles}
         self._verdicts: dict[int, list[Verdict]] = {}
+        self._decided: dict[int, list[Verdict]] = {}
+        self._familiarity: float | None = None
         self._comparisons: dict[int, list[Comparison]] = {}
         self._values: dict[tuple[Role, int, int], list[tuple[float, ...]]] = {}
         self._of_models: dict[tuple[Role, int, int], list[tuple[float, ...]]] = {}
@@ -174,6 +132,8 @@ class NetworkFit:
         if self.choice.estimate:
             found["pitch_px"] = self.choice.estimate.pitch_px or 0.0
             found["pitch_certainty"] = self.choice.estimate.certainty
+        if self._familiarity is not None:
+            found["networks_confidence"] = self._familiarity
         return found
 
     def under(self, policy: Policy, limits: ArbitrationLimits) -> "NetworkFit":
@@ -181,7 +141,8 @@ class NetworkFit:
         self._keeps_answers = True
         other = copy.copy(self)
         other._settings = replace(self._settings, policy=policy, limits=limits)
-        other._verdicts = {}
+        other._verdicts, other._decided = {}, {}
+        other._familiarity = None
         for role in other._settings.roles:
             if role not in self._maps:
                 self._maps[role] = self._views.map(role)
@@ -269,8 +230,43 @@ class NetworkFit:
 
     def _row_verdicts(self, row: int) -> list[Verdict]:
         if row not in self._verdicts:
-            self._verdicts[row] = self._judge(self._patches[row])
+            self._verdicts[row] = (
+                [UNFAMILIAR] * len(self._patches[row]) if self._is_unfamiliar() else self._decided_row(row)
+            )
         return self._verdicts[row]
+
+    def _is_unfamiliar(self) -> bool:
+        limit = self._settings.limits.fallback_below
+        if limit and self._familiarity is None:
+            self._familiarity = self.familiarity()
+        return bool(limit) and self._familiarity is not None and self._familiarity < limit
+
+    def familiarity(self) -> float | None:
+        """How like the image is to what the networks have learnt, 0 to 1; `None` without calibrations.
+
+        The mean calibrated confidence of what the policy takes in patches spread over the image.
+        """
+        settings = self._settings
+        by_role = {"patch": settings.patch_calibration, "full": settings.full_calibration}
+        calibrations = {role: by_role[role] for role in settings.roles}
+        if None in calibrations.values():
+            return None
+
+        def confidences(patches: list[Patch]) -> Iterator[float]:
+            row = self._patches[patches[0].row]
+            decided = self._decided_row(patches[0].row)
+            for role, calibration in calibrations.items():
+                assert calibration is not None  # asked for above
+                chosen = [patch for patch in patches if decided[patch.column].source == role]
+                yield from map(calibration.confidence, self._measured(role, row, chosen))
+            yield from (SPECKLED for patch in patches if decided[patch.column].source == "classical")
+
+        return mean_confidence(self._patches, confidences)
+
+    def _decided_row(self, row: int) -> list[Verdict]:
+        if row not in self._decided:
+            self._decided[row] = self._judge(self._patches[row])
+        return self._decided[row]
 
     def _judge(self, patches: list[Patch]) -> list[Verdict]:
         """The verdicts on one row of patches.
@@ -305,12 +301,18 @@ class NetworkFit:
         """The features of one model's results for one row of patches."""
         key = (role, patches[0].row, len(self._settings.roles))
         if key not in self._values:
-            own = zip(self._own_maps(role, patches), self._models_row(role, patches), strict=True)
-            self._values[key] = [
-                measure_cell(own_hw, self._levels.read(patch.box_xyxy), of_models).values
-                for patch, (own_hw, of_models) in zip(patches, own, strict=True)
-            ]
+            self._values[key] = self._measured(role, patches, patches)
         return self._values[key]
+
+    def _measured(self, role: Role, row: list[Patch], chosen: list[Patch]) -> list[tuple[float, ...]]:
+        """The features of one model's results for some patches of a row."""
+        if not chosen:
+            return []
+        maps, of_models = self._own_maps(role, row), self._models_row(role, row)
+        return [
+            measure_cell(maps[p.column], self._levels.read(p.box_xyxy), of_models[p.column]).values
+            for p in chosen
+        ]
 
     def _models_row(self, role: Role, patches: list[Patch]) -> list[tuple[float, ...]]:
         """How one model's results for one row of patches compare with the other's, and their scores."""

@@ -18,6 +18,7 @@ FlagReason = Literal[
     "both_speckled",
     "models_disagree",
     "unknown_scale",
+    "unfamiliar",
 ]
 CellSource = Literal["full", "patch", "classical"]
 DegradedBy = Literal["down", "late", "busy", "digest", "failed"]

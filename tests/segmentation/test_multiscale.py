@@ -10,7 +10,8 @@ from etchline.evaluation import EsdSettings, evaluate_masks
 from etchline.images.source import ArraySource
 from etchline.segmentation.arbitration import ArbitrationLimits
 from etchline.segmentation.confidence import default_calibration
-from etchline.segmentation.multiscale import NetworkSegmenter, NetworkSettings
+from etchline.segmentation.multiscale import NetworkSegmenter
+from etchline.segmentation.network_settings import NetworkSettings
 from etchline.segmentation.resampling import stretch
 from etchline.segmentation.scale import PitchRange
 from etchline.segmentation.segmenter import SegmentSettings, Sinks, segment_source
