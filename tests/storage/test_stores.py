@@ -2,13 +2,16 @@
 
 import hashlib
 import os
+import secrets
 from pathlib import Path
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from etchline.errors import StorageError
 from etchline.storage import download_folder, open_store, publish_folder, upload_folder
-from tests.s3_server import S3
+from tests.s3_server import ENDPOINT_VARIABLE, S3, make_bucket
 
 PART = 16 << 20
 
@@ -187,7 +190,10 @@ class TestS3Alone:
 
     @pytest.mark.parametrize("key", ["p/../up", "p//x", "p/" + "n" * 256])
     def test_keys_that_are_no_paths_are_refused(self, s3: S3, tmp_path: Path, key: str) -> None:
-        s3.put(key, b"x")
+        try:
+            s3.put(key, b"x")
+        except ClientError as error:  # MinIO, for one, keeps objects as files itself
+            pytest.skip(f"this server takes no such key: {error}")
         with pytest.raises(StorageError, match=r"the key '.*' cannot be a file's path; rename the object"):
             download_folder(s3.uri("p"), tmp_path / "a")
         assert not (tmp_path / "a").exists()
@@ -195,9 +201,23 @@ class TestS3Alone:
 
     def test_a_key_that_is_file_and_folder_is_refused(self, s3: S3, tmp_path: Path) -> None:
         s3.put("p/x", b"x")
-        s3.put("p/x/y", b"y")
+        try:
+            s3.put("p/x/y", b"y")
+        except ClientError as error:  # as above
+            pytest.skip(f"this server takes no key below another: {error}")
         with pytest.raises(StorageError, match=r"'x' is an object and a folder of 'x/y'; rename one"):
             download_folder(s3.uri("p"), tmp_path / "a")
+
+
+@pytest.mark.skipif(ENDPOINT_VARIABLE in os.environ, reason="other servers know regions of their own")
+def test_a_bucket_of_another_region_can_be_made(s3_url: str) -> None:
+    """As the tests do it against Amazon's own server, which refuses one whose region is not told."""
+    session = boto3.session.Session("testing", "testing-secret", region_name="eu-central-1")
+    client = session.client("s3", endpoint_url=s3_url)
+    bucket = f"etchline-test-{secrets.token_hex(6)}"
+    make_bucket(client, bucket)
+    assert client.get_bucket_location(Bucket=bucket)["LocationConstraint"] == "eu-central-1"
+    client.delete_bucket(Bucket=bucket)
 
 
 @pytest.mark.parametrize("text", ["s3://", "s3:///key", "s3://UP/../x", "s3://b/x//y", "s3://b\n/x"])
