@@ -1,9 +1,9 @@
 """The storage tests against a real S3 server: a Ceph RADOS gateway that is started for them, and stopped.
 
-`python tests/storage_on_ceph.py [PYTEST ARGUMENTS]`; without arguments the tests of `tests/storage` run. It needs
-Debian's packages ceph-mon, ceph-osd, radosgw and ceph-common, no root and no configuration: monitor, one
-storage process that keeps everything in memory, and gateway live in a temporary folder. Where the packages
-are missing it says so and ends with 0, as part of `make check-full`, or with 1 with `--needed`.
+`python tests/storage_on_ceph.py [--needed] [PYTEST ARGUMENTS]` runs `tests/storage`, or what they say.
+It needs Debian's packages ceph-mon, ceph-osd, radosgw and ceph-common, no configuration and no service of
+theirs: monitor, one storage process that keeps everything in memory, and gateway live in a temporary folder.
+Where the packages are missing it says so and ends with 0, or with 1 where they are `--needed`.
 """
 
 import contextlib
