@@ -232,7 +232,9 @@ def test_a_limit_of_the_cache_that_is_none_is_told_before_the_work(
 def test_verdicts_in_s3_name_the_reports_that_were_given(s3: S3) -> None:
     s3.put("new.json", reports.text(reports.images([1, 2] * 10)).encode())
     s3.put("old.json", reports.text(reports.images([3, 4] * 10)).encode())
-    etchline("gate", s3.uri("new.json"), "--champion", s3.uri("old.json"), "--out", s3.uri("gate"))
+    s3.put("recipe.yaml", reports.RECIPE.encode())
+    judged = ("gate", s3.uri("new.json"), "--champion", s3.uri("old.json"), "--recipe", s3.uri("recipe.yaml"))
+    etchline(*judged, "--out", s3.uri("gate"))
     verdict = json.loads(s3.get("gate/verdict.json"))
     assert verdict["challenger"]["report"] == s3.uri("new.json")
     assert verdict["champion"]["report"] == s3.uri("old.json")
