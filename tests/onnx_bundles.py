@@ -68,7 +68,8 @@ def export_small(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache))
         patch.delenv("ETCHLINE_CACHE", raising=False)
-        made = cached_graphs(plain)
+        with cached_graphs(plain) as made:
+            pass
     graphs = {name: made.folder / name for name in made.files}
     return Exported(plain, extend_bundle(plain, folder / "bundle", graphs), graphs, cache)
 

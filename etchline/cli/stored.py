@@ -2,15 +2,16 @@
 
 A command marks each parameter that names files with what it does there. Around the command, what lies in S3
 is copied to `<work>/bucket/key`, the command gets that path, and what it has written there goes to S3 when
-it ends, failed and interrupted commands too: as on a disk, finished files stay. What a command prints speaks
-of `s3://`, never of the copy.
+it ends, failed and interrupted commands too: as on a disk, finished files stay. Long work uploads its state
+meanwhile (`save_progress`). What a command prints speaks of `s3://`, never of the copy. Copies that a killed
+command has left are removed by the next one.
 """
 
 import contextlib
 import functools
 import inspect
-import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 
 from etchline.cli.frame import exit_codes, progress, stderr
-from etchline.errors import OutputError, StorageError
+from etchline.errors import EtchlineError, OutputError, StorageError
 from etchline.storage import (
     S3Uri,
     download_folder,
@@ -34,7 +35,10 @@ from etchline.storage import (
     upload_folder,
 )
 from etchline.storage.cache import Cache, cache_root, limit_bytes
-from etchline.storage.folders import check_tree
+from etchline.storage.folders import Track, check_tree, untracked
+from etchline.storage.work_folders import WorkFolder, new_work_folder, sweep
+
+_REST = 9.0  # times as long as an upload of progress has taken
 
 FileState = tuple[int, int, int]
 """Inode, bytes and time of the last change in ns: another one where a file was replaced or written to."""
@@ -50,12 +54,14 @@ class Place:
         write: whether it writes there: nothing; files of which those that changed are uploaded; a bundle.
         manifest: the file that names the others and so goes last; without it nothing is uploaded.
         scratch: folders below it that are of no use to others.
+        states: names of files that say what is done: they go after the files of which they say it.
     """
 
     fetch: Literal["all", "names", "manifest", "nothing"]
     write: Literal["nothing", "changes", "bundle"] = "nothing"
     manifest: str | None = None
     scratch: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
 
 
 READ = Place("all")
@@ -63,7 +69,7 @@ READ_EACH = Place("names")
 ADD = Place("nothing", "changes")
 # Each result goes to S3 with its image (`stored_images`); what is left here are empty stand-ins.
 ADD_EACH = Place("nothing")
-UPDATE = Place("all", "changes", scratch=("cache",))
+UPDATE = Place("all", "changes", scratch=("cache",), states=("state.safetensors",))
 DATASET = Place("manifest", "changes", "dataset.json")
 BUNDLE = Place("nothing", "bundle", "bundle.json")
 
@@ -74,15 +80,19 @@ class Workspace:
 
     Attributes:
         stack: what ends with the command.
-        root: the copies, `bucket/key` below it; `None` until there is one.
+        folder: of the copies, `bucket/key` below it; `None` until there is one.
         keep: whether the copies stay, because they could not be uploaded.
+        saved_s: when progress was last uploaded, by `time.monotonic`.
+        took_s: how long that took.
     """
 
     stack: contextlib.ExitStack
-    root: Path | None = None
+    folder: WorkFolder | None = None
     keep: bool = False
     outputs: list["_Output"] = field(default_factory=list)
     cache: Cache | None = None
+    saved_s: float = field(default_factory=time.monotonic)
+    took_s: float = 0.0
 
     def local(self, location: str | Path, place: Place) -> Path:
         """The local copy of an S3 location, fetched as its place needs it.
@@ -115,7 +125,7 @@ class Workspace:
         try:
             for output in self.outputs:
                 if not (failed and output.place.write == "bundle"):
-                    output.upload()
+                    output.upload(partial(progress, "upload"))
                 elif output.is_complete():
                     self.keep = True
                     text = f"note: nothing is published at {output.uri}; the bundle stays in {output.path}/"
@@ -125,17 +135,42 @@ class Workspace:
             stderr().print(f"note: the results stay in {output.path.parent}/", markup=False, named=False)
             raise
 
-    def _opened(self) -> Path:
-        if self.root is None:
-            work, self.cache = _work_folder()
-            self.root = work
-            self.stack.callback(self._close, work)
-            self.stack.enter_context(mirrored(work))
-        return self.root
+    def save(self, pause_s: float) -> None:
+        """Uploads what the command has written so far; see `save_progress`."""
+        started_s = time.monotonic()
+        if started_s - self.saved_s < max(pause_s, _REST * self.took_s):
+            return
+        try:
+            for output in self.outputs:
+                if output.place.write == "changes":
+                    output.upload(untracked)  # one bar at a time: the command shows its own
+        except EtchlineError as error:
+            self._keep_unsaved(str(error))
+        self.saved_s = time.monotonic()
+        self.took_s = self.saved_s - started_s
 
-    def _close(self, work: Path) -> None:
-        if not self.keep:
-            shutil.rmtree(work, ignore_errors=True)
+    def _keep_unsaved(self, reason: str) -> None:
+        """Says where the copies are; the next command would remove them, were this one killed."""
+        assert self.folder is not None
+        self.folder.keep()
+        stderr().print(
+            f"warning: {reason}; what is done stays in {self.folder.path}/ until it is uploaded",
+            markup=False,
+            named=False,
+        )
+
+    def _opened(self) -> Path:
+        if self.folder is None:
+            self.folder, self.cache = _work_folder()
+            self.stack.callback(self._close, self.folder)
+            self.stack.enter_context(mirrored(self.folder.path))
+        return self.folder.path
+
+    def _close(self, folder: WorkFolder) -> None:
+        if self.keep:
+            folder.keep()
+        else:
+            folder.remove()
         if self.cache is not None:
             self.cache.make_room()
 
@@ -171,9 +206,8 @@ class _Output:
     place: Place
     before: dict[str, FileState]
 
-    def upload(self) -> None:
+    def upload(self, track: Track[str]) -> None:
         """Uploads what is new or changed."""
-        track = partial(progress, "upload")
         manifest = self.place.manifest
         if self.path.is_file():
             open_store(str(self.uri)).upload(self.path, "")
@@ -183,10 +217,14 @@ class _Output:
         if self.place.write == "bundle":
             publish_folder(self.path, str(self.uri), self.place.manifest or "", track=track)
             return
-        changed = [name for name, state in _states(self.path).items() if self.before.get(name) != state]
+        now = _states(self.path)
+        changed = [name for name, state in now.items() if self.before.get(name) != state]
         wanted = [name for name in changed if not self._is_scratch(name)]
-        if wanted:
-            upload_folder(self.path, str(self.uri), names=wanted, last=manifest, track=track)
+        states = [name for name in wanted if Path(name).name in self.place.states]
+        for names in ([name for name in wanted if name not in states], states):
+            if names:
+                upload_folder(self.path, str(self.uri), names=names, last=manifest, track=track)
+                self.before.update({name: now[name] for name in names})
 
     def is_complete(self) -> bool:
         """Whether there is a folder, with the manifest where it needs one."""
@@ -243,6 +281,20 @@ def fetched(location: Path | str) -> Path:
     workspace = _current.get()
     assert workspace is not None, "commands are registered with Commands"
     return workspace.local(location, READ)
+
+
+def save_progress(pause_s: float = 0.0) -> None:
+    """Uploads what the running command has written to S3 so far, so that it can go on if it is killed.
+
+    It is called where all files are whole. It takes at most about a tenth of the time: after an upload nine
+    times as long must pass. One that fails is told, and costs nothing else.
+
+    Args:
+        pause_s: at least so long must pass as well.
+    """
+    workspace = _current.get()
+    if workspace is not None:
+        workspace.save(pause_s)
 
 
 def _with_storage(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -312,21 +364,31 @@ def _nothing_at(uri: S3Uri) -> StorageError:
     return StorageError(f"{uri}: nothing is there; check the bucket and the key")
 
 
-def _work_folder() -> tuple[Path, Cache | None]:
+def _work_folder() -> tuple[WorkFolder, Cache | None]:
     """A new folder for copies, and the cache beside it where there can be one.
 
     Raises:
         SettingsError: the environment says no number where the cache's limit stands.
+        OutputError: no folder can be made anywhere.
     """
-    root, limit = cache_root(), limit_bytes()
+    root, limit = cache_root().resolve(), limit_bytes()
     try:
         (root / "objects").mkdir(parents=True, exist_ok=True)
         (root / "work").mkdir(exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix="s3-", dir=root / "work")).resolve()
-        return work, Cache(root / "objects", limit)
+        return _new_folder(root / "work", "s3-"), Cache(root / "objects", limit)
     except OSError:
         # A read-only home, as in many containers: copies only, nothing for the next command.
-        return Path(tempfile.mkdtemp(prefix="etchline-s3-")).resolve(), None
+        pass
+    parent = Path(tempfile.gettempdir()).resolve()
+    try:
+        return _new_folder(parent, "etchline-s3-"), None
+    except OSError as error:
+        raise OutputError(f"{parent}: cannot be written ({error.strerror}); set ETCHLINE_CACHE") from error
+
+
+def _new_folder(parent: Path, prefix: str) -> WorkFolder:
+    sweep(parent, prefix)
+    return new_work_folder(parent, prefix)
 
 
 def _states(path: Path) -> dict[str, FileState]:
@@ -343,4 +405,4 @@ def _states(path: Path) -> dict[str, FileState]:
 def work_root() -> Path | None:
     """Where the copies of the running command lie; `None` where it has none."""
     workspace = _current.get()
-    return None if workspace is None else workspace.root
+    return None if workspace is None or workspace.folder is None else workspace.folder.path
