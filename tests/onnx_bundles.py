@@ -14,17 +14,9 @@ from etchline.bundle import ArbitrationPart, Bundle, ConfidencePart, ProvenanceP
 from etchline.bundle.extending import extend_bundle
 from etchline.bundle.graph_cache import cached_graphs
 from etchline.bundle.saving import BundleContents, save_bundle
-from etchline.network.line_network import LineNetwork
-from etchline.network.sizes import SIZES
 from etchline.segmentation.confidence import default_calibration
 from etchline.segmentation.scale import PitchRange
-
-SMALL = dataclasses.replace(SIZES["nano"], input_px=64)
-
-
-def networks():
-    torch.manual_seed(0)
-    return {"full": LineNetwork(SMALL), "patch": LineNetwork(SMALL)}
+from tests.small_networks import networks
 
 
 def write_bundle(folder, **changes):
