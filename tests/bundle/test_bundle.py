@@ -171,7 +171,9 @@ def test_a_surplus_file(folder, name):
 
 
 def test_what_an_unfinished_copy_has_left_is_refused_with_the_remedy(folder):
-    with atomic_path(folder / "patch" / "weights.safetensors") as temporary:
+    weights = folder / "patch" / "weights.safetensors"
+    with atomic_path(weights) as temporary:
+        temporary.write_bytes(weights.read_bytes())
         message = rf"holds patch/{re.escape(temporary.name)}, left by a copy to here that was killed or still"
         with pytest.raises(BundleError, match=message):
             load_bundle(folder)

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("torch", reason="the extra `train` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
 
-from etchline.bundle import onnx_export, segmenting
+from etchline.bundle import graph_cache, onnx_export, segmenting
 from etchline.bundle.golden import check_golden
 from etchline.bundle.graph_cache import cache_folder, cached_graphs
 from etchline.bundle.segmenting import open_engine, parse_backend
@@ -118,33 +118,30 @@ def aged(name, size, age_s):
     return entry
 
 
-def test_what_was_used_longest_ago_makes_room(small_onnx, cache, monkeypatch):
-    old, new = aged("old", 6000, 900), aged("new", 6000, 60)
+def test_what_was_used_longest_ago_makes_room(tmp_path, monkeypatch):
+    monkeypatch.setenv("ETCHLINE_CACHE", str(tmp_path))
+    newest, new, old = aged("newest", 6000, 0), aged("new", 6000, 60), aged("old", 6000, 900)
     used = aged("used", 6000, 9999)
-    killed = cache_folder() / ".old-01234567"
-    killed.mkdir()
-    own = sum(path.stat().st_size for path in small_onnx.graphs.values())
-    monkeypatch.setenv("ETCHLINE_CACHE_GB", str((own + 8_000) / 1e9))
-    program = "import sys, time; from etchline.storage.locks import locked\n"
-    program += "with locked(__import__('pathlib').Path(sys.argv[1]), shared=True):\n"
+    (cache_folder() / ".old-01234567").mkdir()
+    program = "import sys, time; from pathlib import Path; from etchline.storage.locks import locked\n"
+    program += "with locked(Path(sys.argv[1]), shared=True):\n"
     program += "    print('held', flush=True); time.sleep(60)"
     command = [sys.executable, "-c", program, str(used.with_name("used.lock"))]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
         try:
             assert other.stdout.readline() == b"held\n"
-            made = graphs_of(small_onnx.plain).folder
-            assert sorted(path.name for path in cache_folder().iterdir()) == sorted(
-                ["new", "new.lock", "used", "used.lock", made.name, f"{made.name}.lock"]
-            )
+            graph_cache._make_room(newest, 14_000)
         finally:
             other.kill()
+    left = {path.name for path in cache_folder().iterdir()}
+    assert left == {"newest", "newest.lock", "new", "new.lock", "used", "used.lock"}
     assert new.exists()
     assert not old.exists()
+    graph_cache._make_room(newest, 14_000)
+    assert not used.exists()
 
 
 def test_an_entry_in_use_is_not_removed_by_who_needs_room(small_onnx, cache, monkeypatch):
-    from etchline.bundle import graph_cache
-
     monkeypatch.setenv("ETCHLINE_CACHE_GB", "0")
     with cached_graphs(small_onnx.plain) as found:
         graph_cache._make_room(cache_folder() / "another", 0)

@@ -82,7 +82,9 @@ def test_the_walk_finds_the_paths_of_all_commands() -> None:
     assert {(("train",), "init"), (("segment",), "bundle"), (("client",), "inputs")} <= set(MARKED)
 
 
-@pytest.mark.parametrize(("words", "name"), MARKED, ids=lambda part: part if isinstance(part, str) else "-".join(part))
+@pytest.mark.parametrize(
+    ("words", "name"), MARKED, ids=lambda part: part if isinstance(part, str) else "-".join(part)
+)
 def test_every_path_of_every_command_is_looked_up_in_s3(words: tuple[str, ...], name: str, s3: S3) -> None:
     """In a bucket that is not there: the answer is that of the server, before the command begins."""
     command: Any = typer.main.get_command(app)
