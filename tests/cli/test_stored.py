@@ -1,28 +1,24 @@
 """`s3://` wherever commands take paths."""
 
-import contextlib
-import inspect
-import io
 import json
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any
 
 import pytest
 import typer.main
 from typer.testing import CliRunner
 
 from etchline.bundle.shipped import SHIPPED
-from etchline.cli import stored
+from etchline.cli import stored, workspace
 from etchline.cli.app import app
 from etchline.cli.stored import BUNDLE
 from etchline.datasets import load_dataset
 from etchline.images import write_image
 from etchline.storage import download_folder, open_store, upload_folder
-from tests.cli.test_help import COMMANDS
 from tests.evaluation.gate import reports
 from tests.s3_server import S3
 from tests.segmentation.drawing import tracks
@@ -35,68 +31,6 @@ def etchline(*arguments: str, code: int = 0) -> Any:
     assert result.exit_code == code, result.output
     assert "/work/s3-" not in result.stdout  # where the copies lie
     return result
-
-
-def callback(words: tuple[str, ...]) -> Any:
-    command: Any = typer.main.get_command(app)
-    for word in words:
-        command = command.commands[word]
-    return inspect.unwrap(command.callback)
-
-
-def annotations(words: tuple[str, ...]) -> dict[str, Any]:
-    """The type of each parameter of a command."""
-    return {
-        one.name: one.annotation
-        for one in inspect.signature(callback(words), eval_str=True).parameters.values()
-    }
-
-
-MARKED = [(words, name) for words in COMMANDS for name in stored.places_of(callback(words))]
-# Texts that are no paths. A new one must be entered here, or be marked with a `Place`.
-TEXTS = {
-    "backend", "contours", "engine", "ic", "image_pattern", "layer", "layout_layer", "mask_pattern", "name",
-    "parts", "policy", "scale", "split", "unseen", "url",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_every_path_of_every_command_may_lie_in_s3(words: tuple[str, ...]) -> None:
-    marked = stored.places_of(callback(words)).keys()
-    paths = {name for name, annotation in annotations(words).items() if stored.takes_paths(annotation)}
-    assert paths <= marked, "mark them, see etchline/cli/stored.py"
-    texts = {name for name, annotation in annotations(words).items() if takes_texts(annotation)}
-    assert texts <= marked | TEXTS, "mark what may name a file, see etchline/cli/stored.py"
-
-
-def takes_texts(annotation: Any) -> bool:
-    """Whether any text may be given for a parameter of this type."""
-    return annotation is str or (
-        get_origin(annotation) is not Literal and any(takes_texts(part) for part in get_args(annotation))
-    )
-
-
-def test_the_walk_finds_the_paths_of_all_commands() -> None:
-    named = {words[0] for words, _ in MARKED}
-    assert named == {words[0] for words in COMMANDS}
-    assert {(("train",), "init"), (("segment",), "bundle"), (("client",), "inputs")} <= set(MARKED)
-
-
-@pytest.mark.parametrize(
-    ("words", "name"), MARKED, ids=lambda part: part if isinstance(part, str) else "-".join(part)
-)
-def test_every_path_of_every_command_is_looked_up_in_s3(words: tuple[str, ...], name: str, s3: S3) -> None:
-    """In a bucket that is not there: the answer is that of the server, before the command begins."""
-    command: Any = typer.main.get_command(app)
-    for word in words:
-        command = command.commands[word]
-    location = f"s3://none-{s3.bucket}/x"
-    is_list = "list" in str(annotations(words)[name])
-    values = {**dict.fromkeys(annotations(words)), name: [location] if is_list else location}
-    with contextlib.redirect_stderr(io.StringIO()) as told, pytest.raises(typer.Exit) as ended:
-        command.callback(**values)
-    assert ended.value.exit_code == 2
-    assert f"error: s3://none-{s3.bucket}/x: no such bucket" in told.getvalue()
 
 
 @pytest.fixture
@@ -319,7 +253,7 @@ def test_states_go_after_what_they_speak_of(
         return []
 
     monkeypatch.setattr(s3_store.S3Store, "upload", upload)
-    monkeypatch.setattr(stored, "_REST", 0.0)
+    monkeypatch.setattr(workspace, "REST", 0.0)
     monkeypatch.setattr(runs, "train", train)
     etchline("train", dataset, s3.uri("runs/a"))
     assert len(uploaded) == 6  # twice by the way, and nothing is left for the end
