@@ -46,8 +46,9 @@ check: $(VENV)/.installed-dev ## lint, format, types, import contracts
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-check-full: check test ## check, test and the benchmark of the ESD evaluation
+check-full: check test ## check, test, the benchmark of the ESD evaluation, and storage on a Ceph gateway where Ceph is installed
 	@$(VENV)/bin/python benchmarks/esd.py
+	$(VENV)/bin/python tests/storage_on_ceph.py
 
 clean: ## remove the virtual environment, the caches and the demo's output (other runs stay)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist runs/demo

@@ -11,16 +11,17 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
 
 from etchline.backends.interface import (
-    ROLES,
     Float32Array,
     Inference,
     Int32Array,
     Role,
     Uint8Array,
     check_batch,
+    network_of,
+    roles_of,
+    view_edge,
 )
 from etchline.bundle import Bundle
-from etchline.errors import SettingsError
 from etchline.segmentation.record import DegradedBy
 from serving import metrics
 from serving.errors import PredictorError
@@ -141,14 +142,11 @@ class RemoteBackend:
     @property
     def roles(self) -> tuple[Role, ...]:
         """See `Backend.roles`."""
-        return tuple(role for role in ROLES if role in self._networks)
+        return roles_of(self._networks)
 
     def view_px(self, role: Role) -> int:
         """See `Backend.view_px`; from the bundle, without asking."""
-        if role not in self._networks:
-            raise SettingsError(f"no network for the role {role}; the bundle has {', '.join(self.roles)}")
-        size = self._networks[role].size
-        return size.input_px if role == "full" else size.patch_px
+        return view_edge(network_of(self._networks, role).size, role)
 
     def infer(
         self, role: Role, images_bhw: Uint8Array, points_xy: Float32Array, labels: Int32Array

@@ -7,24 +7,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from etchline import __version__
 from etchline.bundle import ArbitrationPart, Bundle, ConfidencePart, ProvenancePart, ViewsPart
 from etchline.bundle.extending import extend_bundle
 from etchline.bundle.graph_cache import cached_graphs
 from etchline.bundle.saving import BundleContents, save_bundle
-from etchline.network.line_network import LineNetwork
-from etchline.network.sizes import SIZES
 from etchline.segmentation.confidence import default_calibration
 from etchline.segmentation.scale import PitchRange
-
-SMALL = dataclasses.replace(SIZES["nano"], input_px=64)
-
-
-def networks():
-    torch.manual_seed(0)
-    return {"full": LineNetwork(SMALL), "patch": LineNetwork(SMALL)}
+from tests.small_networks import networks
 
 
 def write_bundle(folder, **changes):
@@ -68,7 +60,8 @@ def export_small(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache))
         patch.delenv("ETCHLINE_CACHE", raising=False)
-        made = cached_graphs(plain)
+        with cached_graphs(plain) as made:
+            pass
     graphs = {name: made.folder / name for name in made.files}
     return Exported(plain, extend_bundle(plain, folder / "bundle", graphs), graphs, cache)
 
@@ -90,6 +83,44 @@ WRONG = {
     "score": ("patch/decoder.onnx", "iou_prediction_head.layers.2.bias", lambda a: a + np.float32(0.2)),
     "full model": ("full/decoder.onnx", "output_upscaling.3.bias", lambda a: -a),
 }
+
+
+def with_one_wrong_mask(path, new_path, x, columns):
+    """Writes a decoder whose mask lacks its first columns, where all points of a view have this x.
+
+    All other masks, and every score, stay as they are.
+    """
+    model = onnx.load(path)
+    graph = model.graph
+    (producer,) = [node for node in graph.node if "mask" in node.output]
+    producer.output[list(producer.output).index("mask")] = "right_mask"
+    edge = graph.output[0].type.tensor_type.shape.dim[-1].dim_value
+    cut = np.zeros((1, edge, edge), bool)
+    cut[:, :, :columns] = True
+    constants = {
+        "planted_x": np.float32(x),
+        "planted_first": np.array([0]),
+        "planted_end": np.array([1]),
+        "planted_axis": np.array([2]),
+        "planted_axes": np.array([1, 2]),
+        "planted_near": np.float32(1e-3),
+        "planted_cut": cut,
+        "planted_none": np.zeros((), np.uint8),
+    }
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    made = [
+        ("Slice", ["points", "planted_first", "planted_end", "planted_axis"], "planted_xs"),
+        ("Sub", ["planted_xs", "planted_x"], "planted_off"),
+        ("Abs", ["planted_off"], "planted_far"),
+        ("ReduceMax", ["planted_far", "planted_axes"], "planted_farthest"),
+        ("Less", ["planted_farthest", "planted_near"], "planted_chosen"),
+        ("And", ["planted_chosen", "planted_cut"], "planted_wrong"),
+        ("Where", ["planted_wrong", "planted_none", "right_mask"], "mask"),
+    ]
+    graph.node.extend(helper.make_node(kind, inputs, [output]) for kind, inputs, output in made)
+    new_path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, new_path)
+    return new_path
 
 
 def plant(graphs, folder, fault):

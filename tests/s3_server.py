@@ -18,6 +18,7 @@ import boto3
 from pipelines.s3_server import moto_process
 
 ENDPOINT_VARIABLE = "ETCHLINE_TEST_S3_ENDPOINT"
+HOME = "us-east-1"
 
 
 def free_port() -> int:
@@ -43,7 +44,7 @@ def environment(url: str) -> dict[str, str]:
     return {
         **{name: os.environ.get(name, value) for name, value in keys.items()},
         "AWS_ENDPOINT_URL": url,
-        "AWS_DEFAULT_REGION": os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
+        "AWS_DEFAULT_REGION": os.environ.get("AWS_DEFAULT_REGION", HOME),
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_MAX_ATTEMPTS": "2",
     }
@@ -61,6 +62,13 @@ def _client(url: str) -> Any:
     return session.client("s3", endpoint_url=url)
 
 
+def make_bucket(client: Any, bucket: str) -> None:
+    """Makes a bucket in the client's region; outside of us-east-1 Amazon wants to be told which that is."""
+    region = client.meta.region_name
+    told = {} if region == HOME else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    client.create_bucket(Bucket=bucket, **told)
+
+
 @dataclass
 class S3:
     """A bucket of one test, and a client that does what etchline would not do.
@@ -75,7 +83,7 @@ class S3:
 
     def __post_init__(self) -> None:
         self.client: Any = _client(self.url)
-        self.client.create_bucket(Bucket=self.bucket)
+        make_bucket(self.client, self.bucket)
 
     def uri(self, key: str = "") -> str:
         return f"s3://{self.bucket}/{key}".rstrip("/")

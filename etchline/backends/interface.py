@@ -1,6 +1,7 @@
 """What every engine does: views and point prompts in, line probabilities and scores out."""
 
-from typing import Literal, NamedTuple, Protocol, get_args
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, Protocol, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +72,37 @@ class Backend(Protocol):
             SettingsError: a shape, type or label is not as said, or there is no network for the role.
         """
         ...
+
+
+Network = TypeVar("Network")
+
+
+def roles_of(networks: Mapping[Role, object]) -> tuple[Role, ...]:
+    """The roles that there are networks for, in order."""
+    return tuple(role for role in ROLES if role in networks)
+
+
+def network_of(networks: Mapping[Role, Network], role: Role) -> Network:
+    """The network for a role.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if role not in networks:
+        had = ", ".join(roles_of(networks))
+        raise SettingsError(f"no network for the role {role}; this backend has {had}")
+    return networks[role]
+
+
+def check_positive(engine: str, **values: int | None) -> None:
+    """Refuses settings of an engine that must be 1 or more, or `None` where it chooses itself.
+
+    Raises:
+        SettingsError: one is not; names engine, setting and value.
+    """
+    for name, value in values.items():
+        if value is not None and value < 1:
+            raise SettingsError(f"{engine} setting {name}={value}: must be 1 or more")
 
 
 def view_edge(size: NetworkSize, role: Role) -> int:

@@ -16,13 +16,15 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from etchline.backends.interface import (
     GRAPHS,
-    ROLES,
     Float32Array,
     Inference,
     Int32Array,
     Role,
     Uint8Array,
     check_batch,
+    check_positive,
+    network_of,
+    roles_of,
     view_edge,
 )
 from etchline.backends.onnx_graphs import (
@@ -74,10 +76,7 @@ class OnnxSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_batch", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise SettingsError(f"onnxruntime setting {name}={value}: must be 1 or more")
+        check_positive("onnxruntime", max_batch=self.max_batch, threads=self.threads)
         if not re.fullmatch(r"cpu|cuda(:[0-9]{1,3})?", self.device):
             raise SettingsError(f"device {self.device}: onnxruntime runs on cpu, cuda or cuda:<number>")
         if self.provider not in onnxruntime.get_available_providers():
@@ -134,11 +133,11 @@ class OnnxBackend:
     @property
     def roles(self) -> tuple[Role, ...]:
         """See `Backend.roles`."""
-        return tuple(role for role in ROLES if role in self._roles)
+        return roles_of(self._roles)
 
     def view_px(self, role: Role) -> int:
         """See `Backend.view_px`."""
-        return self._role(role).view_px
+        return network_of(self._roles, role).view_px
 
     def infer(
         self, role: Role, images_bhw: Uint8Array, points_xy: Float32Array, labels: Int32Array
@@ -148,7 +147,7 @@ class OnnxBackend:
         Raises:
             BundleError: onnxruntime cannot run the graph, or it gives something else than it promised.
         """
-        graphs = self._role(role)
+        graphs = network_of(self._roles, role)
         check_batch(graphs.view_px, images_bhw, points_xy, labels)
         probability_bhw = np.empty(images_bhw.shape, np.uint8)
         score_b = np.empty(len(images_bhw), np.float32)
@@ -156,11 +155,6 @@ class OnnxBackend:
             part = slice(start, start + self.settings.max_batch)
             probability_bhw[part], score_b[part] = graphs.run(images_bhw[part], points_xy[part], labels[part])
         return Inference(probability_bhw, score_b)
-
-    def _role(self, role: Role) -> "_Role":
-        if role not in self._roles:
-            raise SettingsError(f"no network for the role {role}; this backend has {', '.join(self.roles)}")
-        return self._roles[role]
 
 
 class _Role:

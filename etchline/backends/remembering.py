@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from etchline.backends.delegating import DelegatingBackend
 from etchline.backends.interface import Backend, Float32Array, Inference, Int32Array, Role, Uint8Array
 from etchline.storage import write_bytes
 
 
-class RememberingBackend:
+class RememberingBackend(DelegatingBackend):
     """A `Backend` whose answers stay: each batch goes through the networks once.
 
     Several processes may share a folder. It, or memory, grows by one byte for each pixel that is segmented.
@@ -26,18 +27,9 @@ class RememberingBackend:
         self._answers: dict[str, Inference] = {}
 
     @property
-    def name(self) -> str:
-        """See `Backend.name`."""
-        return self._backend.name
-
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        """See `Backend.roles`."""
-        return self._backend.roles
-
-    def view_px(self, role: Role) -> int:
-        """See `Backend.view_px`."""
-        return self._backend.view_px(role)
+    def asked(self) -> Backend:
+        """See `DelegatingBackend.asked`."""
+        return self._backend
 
     def infer(
         self, role: Role, images_bhw: Uint8Array, points_xy: Float32Array, labels: Int32Array

@@ -11,13 +11,15 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from etchline.backends.interface import (
-    ROLES,
     Float32Array,
     Inference,
     Int32Array,
     Role,
     Uint8Array,
     check_batch,
+    check_positive,
+    network_of,
+    roles_of,
     view_edge,
 )
 from etchline.errors import SettingsError
@@ -51,10 +53,7 @@ class TorchSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_batch", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise SettingsError(f"torch setting {name}={value}: must be 1 or more")
+        check_positive("torch", max_batch=self.max_batch, threads=self.threads)
         try:
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:
@@ -89,17 +88,17 @@ class TorchBackend:
     @property
     def roles(self) -> tuple[Role, ...]:
         """See `Backend.roles`."""
-        return tuple(role for role in ROLES if role in self._networks)
+        return roles_of(self._networks)
 
     def view_px(self, role: Role) -> int:
         """See `Backend.view_px`."""
-        return view_edge(self._network(role).size, role)
+        return view_edge(network_of(self._networks, role).size, role)
 
     def infer(
         self, role: Role, images_bhw: Uint8Array, points_xy: Float32Array, labels: Int32Array
     ) -> Inference:
         """See `Backend.infer`."""
-        network, view_px = self._network(role), self.view_px(role)
+        network, view_px = network_of(self._networks, role), self.view_px(role)
         check_batch(view_px, images_bhw, points_xy, labels)
         probability_bhw = np.empty(images_bhw.shape, np.uint8)
         score_b = np.empty(len(images_bhw), np.float32)
@@ -112,11 +111,6 @@ class TorchBackend:
             probability_bhw[part] = probability.cpu().numpy()
             score_b[part] = score.float().cpu().numpy()
         return Inference(probability_bhw, score_b)
-
-    def _network(self, role: Role) -> LineNetwork:
-        if role not in self._networks:
-            raise SettingsError(f"no network for the role {role}; this backend has {', '.join(self.roles)}")
-        return self._networks[role]
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.settings.precision == "float32":

@@ -1,12 +1,13 @@
 """Graphs of bundles that bring none: made at first use, compared with torch, kept in the user's cache.
 
 An entry is a folder whose `graphs.json` names each file's sha256. It appears whole, by one renaming, and is
-never changed; of two processes that need it at once, one waits for the other.
+never changed; of two processes that need it at once, one waits for the other. Whoever reads an entry holds
+its lock, and who makes one removes others that were used longest ago until the limit holds.
 """
 
 import contextlib
-import fcntl
 import hashlib
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -21,11 +22,13 @@ from etchline.bundle.manifest import FilePart, graph_paths
 from etchline.bundle.staging import file_parts
 from etchline.errors import BundleError, MissingPackageError, OutputError
 from etchline.storage import write_text
-from etchline.storage.cache import cache_root
+from etchline.storage.cache import cache_root, limit_bytes
+from etchline.storage.locks import locked
 
 GRAPHS_VERSION = 1
 """Goes up when graphs are exported otherwise."""
 _INDEX = "graphs.json"
+_LOCK = ".lock"
 
 
 class _Index(BaseModel):
@@ -52,27 +55,53 @@ def cache_folder() -> Path:
     return cache_root() / "onnx"
 
 
-def cached_graphs(bundle: Bundle) -> CachedGraphs:
+@contextlib.contextmanager
+def cached_graphs(bundle: Bundle) -> Iterator[CachedGraphs]:
     """The graphs of a bundle's networks; they are made where there are none yet, or they are damaged.
+
+    No process removes them while the block runs.
 
     Raises:
         MissingPackageError: torch or what exports with it is not installed.
         BundleError: the graphs do not give what torch gives.
         OutputError: the cache cannot be written.
+        SettingsError: the environment says no number where the cache's limit stands.
     """
+    limit = limit_bytes()
     entry = cache_folder() / f"{bundle.digest}-{__version__}-{GRAPHS_VERSION}"
+    with contextlib.ExitStack() as held:
+        yield _known(entry, bundle, held) or _made(entry, bundle, limit, held)
+
+
+def _known(entry: Path, bundle: Bundle, held: contextlib.ExitStack) -> CachedGraphs | None:
+    """The entry, if it can be used, with its lock shared until the stack is closed."""
+    # A cache that cannot be written to is read without: nobody removes anything there.
+    with contextlib.suppress(OSError):
+        held.enter_context(locked(_lock_of(entry), shared=True))
     found = _read(entry, bundle)
-    if found is not None:
-        return found
+    if found is None:
+        held.close()
+        return None
+    with contextlib.suppress(OSError):  # as above
+        os.utime(entry / _INDEX)
+    return found
+
+
+def _made(entry: Path, bundle: Bundle, limit: int, held: contextlib.ExitStack) -> CachedGraphs:
+    """The entry, made now, with its lock until the stack is closed."""
     try:
-        with _alone(entry):
-            found = _read(entry, bundle)  # another process may have made it meanwhile
-            return found or _make(bundle, entry)
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        held.enter_context(locked(_lock_of(entry)))
+        found = _read(entry, bundle)  # another process may have made it meanwhile
+        if found is None:
+            found = _make(bundle, entry)
+            _make_room(entry, limit)
     except OSError as error:
         raise OutputError(
             f"{entry}: graphs cannot be written ({error.strerror or error}); "
             "set ETCHLINE_CACHE, or export the bundle with --engine onnx"
         ) from error
+    return found
 
 
 def _read(entry: Path, bundle: Bundle) -> CachedGraphs | None:
@@ -90,17 +119,13 @@ def _read(entry: Path, bundle: Bundle) -> CachedGraphs | None:
     return CachedGraphs(entry, files)
 
 
-@contextlib.contextmanager
-def _alone(entry: Path) -> Iterator[None]:
-    """Waits until no other process makes the entry; the lock of a process that was killed is free."""
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    with entry.with_name(f"{entry.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _lock_of(entry: Path) -> Path:
+    return entry.with_name(f"{entry.name}{_LOCK}")
 
 
 def _make(bundle: Bundle, entry: Path) -> CachedGraphs:
-    staging = entry.with_name(f".{secrets.token_hex(8)}")
+    _remove_unfinished(entry)
+    staging = entry.with_name(f".{entry.name}-{secrets.token_hex(4)}")
     staging.mkdir()
     try:
         files = _export(bundle, staging)
@@ -110,6 +135,49 @@ def _make(bundle: Bundle, entry: Path) -> CachedGraphs:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return CachedGraphs(entry, files)
+
+
+def _make_room(newest: Path, limit: int) -> None:
+    """Removes what was used longest ago until the limit holds, and what killed processes have left.
+
+    The newest entry and those that other processes use stay, and so does what cannot be removed.
+    """
+    left = limit - _bytes_of(newest)
+    locks = [path for path in newest.parent.glob(f"*{_LOCK}") if path != _lock_of(newest)]
+    for lock in sorted(locks, key=lambda path: _last_use(_entry_of(path)), reverse=True):
+        entry = _entry_of(lock)
+        left -= _bytes_of(entry)
+        with contextlib.suppress(OSError), locked(lock, wait=False) as free:
+            if not free:
+                continue
+            _remove_unfinished(entry)
+            if left < 0 or not entry.exists():
+                shutil.rmtree(entry, ignore_errors=True)
+                lock.unlink()
+
+
+def _entry_of(lock: Path) -> Path:
+    return lock.with_name(lock.name.removesuffix(_LOCK))
+
+
+def _remove_unfinished(entry: Path) -> None:
+    """Removes what processes that were killed have left of an entry whose lock is held."""
+    for staging in entry.parent.glob(f".{entry.name}-*"):
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _last_use(entry: Path) -> float:
+    try:
+        return (entry / _INDEX).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _bytes_of(entry: Path) -> int:
+    try:
+        return sum(path.stat().st_size for path in entry.rglob("*") if path.is_file())
+    except OSError:  # another process removes it
+        return 0
 
 
 def _export(bundle: Bundle, folder: Path) -> dict[str, FilePart]:

@@ -4,10 +4,11 @@ import hashlib
 import os
 import stat
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from etchline.bundle.manifest import MANIFEST, BundleManifest, FilePart, parse_manifest
 from etchline.errors import BundleError
+from etchline.storage import is_temporary
 
 _CHUNK = 1 << 20
 _NAMED = 3
@@ -58,6 +59,12 @@ def load_bundle(folder: Path) -> Bundle:
 def _verify(folder: Path, manifest: BundleManifest) -> None:
     found = _files(folder)
     surplus = sorted(found - manifest.files.keys() - {MANIFEST})
+    unfinished = [name for name in surplus if is_temporary(PurePosixPath(name).name)]
+    if unfinished and unfinished == surplus:
+        raise BundleError(
+            f"{folder}: holds {_some(unfinished)}, left by a copy to here that was killed or still goes on; "
+            "when none does, remove what is named so, or copy the bundle to an empty folder"
+        )
     if surplus:
         raise BundleError(
             f"{folder}: holds {_some(surplus)}, which its manifest does not name; remove what is new"

@@ -37,9 +37,9 @@ def onnx_backend_or_cached(bundle: Bundle, settings: OnnxSettings | None = None)
     """
     if has_graphs(bundle.manifest):
         return onnx_backend(bundle, settings)
-    cached = cached_graphs(bundle)
-    paths = {name: cached.folder / name for name in cached.files}
-    return files_backend(bundle, paths, cached.files, settings)
+    with cached_graphs(bundle) as cached:
+        paths = {name: cached.folder / name for name in cached.files}
+        return files_backend(bundle, paths, cached.files, settings)
 
 
 def files_backend(

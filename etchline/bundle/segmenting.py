@@ -6,14 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from etchline.backends.interface import (
-    Backend,
-    Float32Array,
-    Inference,
-    Int32Array,
-    Role,
-    Uint8Array,
-)
+from etchline.backends.delegating import DelegatingBackend
+from etchline.backends.interface import Backend
 from etchline.bundle.loading import Bundle, load_bundle
 from etchline.errors import BundleError, MissingPackageError, SettingsError
 from etchline.segmentation.arbitration import POLICIES, REFERENCE_PX, Policy
@@ -132,7 +126,7 @@ def patch_edge(bundle: Bundle) -> int:
     return networks["patch" if "patch" in networks else "full"].size.patch_px
 
 
-class LazyBackend:
+class LazyBackend(DelegatingBackend):
     """A `Backend` that loads its networks when they are first needed, once in each process.
 
     So it can be sent to worker processes without its weights.
@@ -149,27 +143,8 @@ class LazyBackend:
         self._backend = backend
 
     @property
-    def name(self) -> str:
-        """See `Backend.name`."""
-        return self._engine.name
-
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        """See `Backend.roles`."""
-        return self._engine.roles
-
-    def view_px(self, role: Role) -> int:
-        """See `Backend.view_px`."""
-        return self._engine.view_px(role)
-
-    def infer(
-        self, role: Role, images_bhw: Uint8Array, points_xy: Float32Array, labels: Int32Array
-    ) -> Inference:
-        """See `Backend.infer`."""
-        return self._engine.infer(role, images_bhw, points_xy, labels)
-
-    @property
-    def _engine(self) -> Backend:
+    def asked(self) -> Backend:
+        """See `DelegatingBackend.asked`."""
         return open_engine(self._folder, self._digest, self._backend)
 
 

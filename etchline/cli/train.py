@@ -16,7 +16,7 @@ from etchline.cli.frame import (
     stderr,
     stdout,
 )
-from etchline.cli.stored import READ, UPDATE
+from etchline.cli.stored import READ, UPDATE, save_progress
 
 if TYPE_CHECKING:
     from etchline.training.checkpoints import EpochRecord
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from etchline.training.runs import RunResult
 
 EXAMPLE = "Example: etchline train data/lab runs/lab --recipe recipes/nano.yaml"
+
+SAVE_PAUSE_S = 300.0
+"""Within an epoch, checkpoints go to S3 at most so often."""
 
 T = TypeVar("T")
 
@@ -68,7 +71,7 @@ def train(
 ) -> None:
     """Train networks on a dataset; the epoch with the lowest validation ESD is kept.
 
-    An interrupted or killed run goes on with --resume and ends with the same weights.
+    An interrupted or killed run goes on with --resume and ends with the same weights, from s3:// as well.
     """
     with exit_codes(debug):
         need_packages("training")
@@ -119,11 +122,13 @@ def _recipe(path: Path | None, size: str | None, parts: str | None) -> "Recipe":
 
 
 class Terminal:
-    """Progress bars, and a line for each epoch, on stderr; a `Watcher`."""
+    """Progress bars, and a line for each epoch, on stderr; a `Watcher`. What is done goes to S3 meanwhile."""
 
     def steps(self, label: str, items: Iterable[T], total: int) -> Iterable[T]:
         """See `Watcher.steps`."""
-        return progress(label, items, total)
+        for item in progress(label, items, total):
+            yield item
+            save_progress(SAVE_PAUSE_S)
 
     def epoch(self, role: str, record: "EpochRecord", epochs: int) -> None:
         """See `Watcher.epoch`."""
@@ -135,6 +140,7 @@ class Terminal:
             f"Dice {record.dice:.3f}, {record.images_per_s:.1f} images/s{', best' if record.best else ''}",
             markup=False,
         )
+        save_progress()
 
 
 def _as_json(result: "RunResult") -> dict[str, Any]:

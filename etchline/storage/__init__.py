@@ -1,6 +1,6 @@
 """Files on disk and objects in S3 behind one small interface; locations are paths or `s3://bucket/key`."""
 
-from etchline.storage.files import atomic_path, files_below, write_bytes, write_text
+from etchline.storage.files import atomic_path, files_below, is_temporary, write_bytes, write_text
 from etchline.storage.folders import download_folder, publish_folder, upload_folder
 from etchline.storage.locations import S3Uri, is_s3, mirrored, name_of, parse_uri
 from etchline.storage.store import Store, open_store
@@ -14,6 +14,7 @@ __all__ = [
     "download_folder",
     "files_below",
     "is_s3",
+    "is_temporary",
     "mirrored",
     "name_of",
     "open_store",

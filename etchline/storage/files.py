@@ -2,11 +2,22 @@
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 from etchline.errors import InputError, OutputError
+
+_TEMPORARY = re.compile(r"\..*-[0-9a-f]{16}(\.[^.]*)?", re.DOTALL)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is one that `atomic_path` gives until a file is whole.
+
+    Such a file was left by a process that was killed, or is being written.
+    """
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 @contextlib.contextmanager

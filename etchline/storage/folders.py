@@ -1,5 +1,6 @@
 """Whole folders from a store and into a store."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -15,6 +16,7 @@ from etchline.storage.stored_file import StoredFile
 MANIFEST = "bundle.json"
 THREADS = 8
 _NAMED = 3
+_DIGEST = re.compile(r"(?:^|/)sha256-([0-9a-f]{64})/*$")
 
 Item = TypeVar("Item")
 Track = Callable[[Iterable[Item], int], Iterable[Item]]
@@ -97,9 +99,10 @@ def publish_folder(
     """Copies a bundle's folder to a location where it never changes again; `last` goes last.
 
     No file is ever replaced. What an interrupted publication of the same content has left is kept, and
-    publishing the same content again succeeds. Of two that publish different contents of the same files at
-    once, at most one succeeds, and what it published is whole. Where the files' names differ as well, both
-    may find the other's files there only afterwards: reading such a bundle then refuses surplus files.
+    publishing the same content again succeeds. Of two that publish different contents at once, at most one
+    succeeds, and what it published is whole. A location whose last part is `sha256-` and a digest takes only
+    what has that digest, so that different contents never meet there. Elsewhere the one that fails may have
+    put files that the other one does not have: `last` is not put while there are such, and both are told.
 
     Args:
         folder: where the files lie.
@@ -108,16 +111,18 @@ def publish_folder(
         track: shows progress over the files.
 
     Raises:
-        StorageError: `last` is not there; the location holds other content; or it cannot be written.
+        StorageError: `last` is not there, or its digest is not the location's; the location holds other
+            content, or somebody has put other files there meanwhile; or it cannot be written.
     """
     store = open_store(location)
     names = _names(folder)
     if last not in names:
         raise StorageError(f"{folder}: has no {last}; give the folder of a bundle")
+    _check_digest(store, folder / last)
     there = {file.name for file in store.files()}
-    surplus = sorted(there - set(names))
+    surplus = there - set(names)
     if surplus:
-        raise _taken(store, ", ".join(surplus[:_NAMED]))
+        raise _taken(store, _some(surplus))
     if last in there and store.sha256(last) != file_sha256(folder / last):
         raise _taken(store, last)
 
@@ -126,7 +131,9 @@ def publish_folder(
         return name
 
     _all(put, [name for name in names if name != last], track)
+    _check_alone(store, names, f"without {last} it is no bundle")
     _put_once(store, folder / last, last, last in there)
+    _check_alone(store, names, "the bundle is not accepted while they are there")
 
 
 def check_tree(files: Sequence[StoredFile], location: str) -> None:
@@ -142,6 +149,34 @@ def check_tree(files: Sequence[StoredFile], location: str) -> None:
             above = "/".join(parts[:end])
             if above in names:
                 raise StorageError(f"{location}: {above!r} is an object and a folder of {name!r}; rename one")
+
+
+def _check_digest(store: Store, path: Path) -> None:
+    """Refuses a location that is named after another content.
+
+    Raises:
+        StorageError: its last part is `sha256-` and the digest of another file.
+    """
+    named, own = _DIGEST.search(store.location), file_sha256(path)
+    if named is not None and named[1] != own:
+        raise StorageError(
+            f"{store.location}: is the place of the bundle with the digest {named[1][:12]}..., and "
+            f"{path.parent} has {own[:12]}...; publish it at sha256-{own}"
+        )
+
+
+def _check_alone(store: Store, names: Sequence[str], so: str) -> None:
+    """Refuses files that another publication has put there meanwhile.
+
+    Raises:
+        StorageError: there are some.
+    """
+    surplus = {file.name for file in store.files()} - set(names)
+    if surplus:
+        raise StorageError(
+            f"{store.location}: somebody else has put files there meanwhile ({_some(surplus)}); {so}: "
+            "remove them and publish again, or choose another location"
+        )
 
 
 def _put_once(store: Store, path: Path, name: str, is_there: bool) -> None:
@@ -161,6 +196,10 @@ def _taken(store: Store, what: str) -> StorageError:
         f"{store.location}: holds other content already ({what}); what is published never changes, choose "
         "another location"
     )
+
+
+def _some(names: set[str]) -> str:
+    return ", ".join(sorted(names)[:_NAMED])
 
 
 def _names(folder: Path) -> list[str]:

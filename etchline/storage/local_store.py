@@ -4,19 +4,15 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from etchline.errors import OutputError, StorageError
-from etchline.storage.files import atomic_path, files_below
+from etchline.storage.files import atomic_path, files_below, is_temporary
 from etchline.storage.stored_file import Kind, StoredFile
 
-_TEMPORARY = re.compile(
-    r"\..*-[0-9a-f]{16}(\.[^.]*)?", re.DOTALL
-)  # as `atomic_path` and `_put_new` name them
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -43,7 +39,7 @@ class LocalStore:
         if self.kind() != "folder":
             return found
         for path in files_below(self._path):
-            if _TEMPORARY.fullmatch(path.name):
+            if is_temporary(path.name):
                 continue
             with _readable(path):
                 facts = path.stat()
@@ -89,7 +85,7 @@ def file_sha256(path: Path) -> str:
 
 def _put_new(path: Path, target: Path) -> bool:
     """Copies `path` to `target` in one step; False where something is there."""
-    temporary = target.parent / f".{target.name[:40]}-{secrets.token_hex(8)}"
+    temporary = target.parent / f".{target.name[:40]}-{secrets.token_hex(8)}"  # see `is_temporary`
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _readable(path):

@@ -12,18 +12,17 @@ from boto3.s3.transfer import TransferConfig
 from botocore import exceptions as aws
 
 from etchline.errors import StorageError
+from etchline.storage import s3_new_object
 from etchline.storage.files import atomic_path
 from etchline.storage.local_store import file_sha256
 from etchline.storage.locations import S3Uri, check_name
 from etchline.storage.s3_client import ATTEMPTS, deadline_s, endpoint, s3_client
 from etchline.storage.s3_errors import error_code, translated
+from etchline.storage.s3_new_object import PART_BYTES
 from etchline.storage.stored_file import Kind, StoredFile
 
 SHA256 = "sha256"  # the key in an object's metadata
 MAX_FILES = 1_000_000
-PART_BYTES = 16 << 20
-# Larger ones cannot be put in one request, and only in one request can a put be conditional.
-MAX_CONDITIONAL_BYTES = 5 * 1000**3
 
 _CHUNK = 1 << 20
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -135,14 +134,12 @@ class S3Store:
         return f"{self._uri.key}/" if self._uri.key else ""
 
     def _put_new(self, path: Path, uri: S3Uri, metadata: dict[str, str]) -> bool:
-        if path.stat().st_size > MAX_CONDITIONAL_BYTES:
-            raise StorageError(f"{path}: larger than 5 GB, which cannot be published in one request")
+        if path.stat().st_size > s3_new_object.MAX_SINGLE_BYTES and self._head(uri) is not None:
+            return False  # told before gigabytes are sent, and by servers that take parts unconditionally
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                with self._translated(uri), path.open("rb") as body:
-                    self._client.put_object(
-                        Bucket=uri.bucket, Key=uri.key, Body=body, Metadata=metadata, IfNoneMatch="*"
-                    )
+                with self._translated(uri):
+                    s3_new_object.put_new(self._client, path, uri, metadata)
                 return True
             except StorageError as error:
                 cause = error.__cause__

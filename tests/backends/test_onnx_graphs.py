@@ -14,7 +14,7 @@ from etchline.backends.onnx_engine import OnnxBackend
 from etchline.backends.onnx_graphs import FEATURES, RoleGraphs, check_graph, graph_inputs, graph_outputs
 from etchline.errors import BundleError
 from etchline.network.line_network import Embedding
-from tests.onnx_bundles import SMALL
+from tests.small_networks import SMALL
 
 
 def test_features_are_those_of_the_network():

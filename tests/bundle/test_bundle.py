@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ from etchline.network.line_network import LineNetwork  # noqa: E402
 from etchline.network.sizes import SIZES, NetworkSize  # noqa: E402
 from etchline.segmentation.confidence import default_calibration  # noqa: E402
 from etchline.segmentation.scale import PitchRange  # noqa: E402
+from etchline.storage import atomic_path  # noqa: E402
 
 SMALL = dataclasses.replace(SIZES["nano"], input_px=64)
 
@@ -166,6 +168,20 @@ def test_a_surplus_file(folder, name):
     (folder / name).write_bytes(pickle.dumps({}))
     with pytest.raises(BundleError, match=f"holds {name}, which its manifest does not name"):
         load_bundle(folder)
+
+
+def test_what_an_unfinished_copy_has_left_is_refused_with_the_remedy(folder):
+    weights = folder / "patch" / "weights.safetensors"
+    with atomic_path(weights) as temporary:
+        temporary.write_bytes(weights.read_bytes())
+        message = rf"holds patch/{re.escape(temporary.name)}, left by a copy to here that was killed or still"
+        with pytest.raises(BundleError, match=message):
+            load_bundle(folder)
+        (folder / "more").touch()
+        with pytest.raises(BundleError, match=r"more, .*which its manifest does not name"):
+            load_bundle(folder)
+        (folder / "more").unlink()
+    load_bundle(folder)
 
 
 def test_many_surplus_files(folder):

@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the extra `train` is not installed")
@@ -12,11 +13,13 @@ from etchline.bundle import adding, load_bundle
 from etchline.bundle.adding import add_onnx
 from etchline.bundle.extending import extend_bundle
 from etchline.bundle.manifest import has_graphs
-from etchline.bundle.parity import FLOAT32, REDUCED, ParityLimits, ViewParity, judge
+from etchline.bundle.onnx_networks import files_backend
+from etchline.bundle.parity import FLOAT32, REDUCED, ComparingBackend, ParityLimits, ViewParity, judge
+from etchline.bundle.torch_networks import torch_backend
 from etchline.bundle.verifying import drawn_views, quick_parity, verify_parity
 from etchline.errors import BundleError, DatasetError
 from etchline.evaluation import EsdCounts
-from tests.onnx_bundles import WRONG, plant
+from tests.onnx_bundles import WRONG, plant, with_one_wrong_mask
 from tests.training.bars import make_dataset
 
 
@@ -47,6 +50,47 @@ def test_the_mean_judges_and_the_worst_large_mask_is_told():
     assert worse.reasons == ("patch: mean IoU 0.998500 of 2 masks, below 0.999",)
     assert verdict(views(1.0, 0.997), limits=REDUCED).passed
     assert not verdict(views(0.98), limits=REDUCED).passed
+
+
+@pytest.mark.parametrize(
+    ("worst", "limits", "passed"),
+    [(0.99, FLOAT32, True), (0.989, FLOAT32, False), (0.95, REDUCED, True), (0.949, REDUCED, False)],
+)
+def test_one_wrong_mask_of_many_is_judged(worst, limits, passed):
+    found = verdict(views(*[1.0] * 99, worst), limits=limits)
+    assert found.roles["patch"].mean_iou > limits.least_mean_iou
+    assert found.passed is passed
+    if not passed:
+        least = f"{limits.least_worst_iou:g}"
+        assert found.reasons == (
+            f"patch: worst IoU {worst:.6f} of 100 masks of more than 500 px, below {least}",
+        )
+    # Of small masks one pixel is too much.
+    small = verdict([*views(*[1.0] * 99), *views(worst, area_px=500)], limits=limits)
+    assert small.passed
+    alone = verdict(views(1.0, area_px=500))
+    assert alone.notes[0] == "patch: no mask of more than 500 px, so the worst one was not judged"
+
+
+def test_a_graph_that_is_wrong_for_one_mask_only_is_refused(small_onnx, tmp_path):
+    """Three columns of one mask of 256: the mean stays far above its limit."""
+    decoder = with_one_wrong_mask(small_onnx.graphs["patch/decoder.onnx"], tmp_path / "d.onnx", 20.25, 3)
+    graphs = {**small_onnx.graphs, "patch/decoder.onnx": decoder}
+    found = {}
+    for name, files in (("right", small_onnx.graphs), ("wrong", graphs)):
+        comparing = ComparingBackend(files_backend(small_onnx.plain, files), torch_backend(small_onnx.plain))
+        shown = np.stack([next(drawn_views(32))] * 256)
+        points_xy = np.full((256, 1, 2), 20.0, np.float32)
+        points_xy[100, 0, 0] = 20.25
+        comparing.infer("patch", shown, points_xy, np.ones((256, 1), np.int32))
+        found[name] = verdict(comparing.views)
+    assert found["right"].passed, found["right"].summary
+    assert found["right"].roles["patch"].large_masks == 256
+    wrong = found["wrong"].roles["patch"]
+    assert wrong.mean_iou > FLOAT32.least_mean_iou
+    assert wrong.worst_iou < FLOAT32.least_worst_iou
+    assert len(found["wrong"].reasons) == 1
+    assert found["wrong"].reasons[0].startswith("patch: worst IoU 0.")
 
 
 def test_each_role_is_judged():

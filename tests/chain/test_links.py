@@ -21,7 +21,7 @@ from etchline.errors import (
 from etchline.rollout.local import read_service
 from etchline.rollout.switching import ensure_in_service, in_service, read_endpoint, roll_back
 from etchline.storage import write_text
-from tests.evaluation.gate.reports import images, text
+from tests.evaluation.gate.reports import RECIPE, images, text
 from tests.training.bars import make_dataset
 
 SPLITS = ("train", "val", "test")
@@ -80,20 +80,20 @@ def test_a_missing_champion_is_no_first_deployment(tmp_path, run):
     for name in ("challenger", "champion"):
         write_text(tmp_path / name / REPORT, REPORT_TEXT)
     folders = str(tmp_path / "challenger"), str(tmp_path / "champion"), str(tmp_path / "verdict")
-    assert decide(*folders, recipe="", run=run).metadata["first_deployment"] is False
-    strict = decide(*folders, recipe="gate: {rate_upper_max: 0.001}", run=run)
+    assert decide(*folders, recipe=RECIPE, run=run).metadata["first_deployment"] is False
+    strict = decide(*folders, recipe="gate: {rate_upper_max: 0.001, unseen_upper_max: null}", run=run)
     assert strict.value is False
     assert "95 % interval ends" in read_records(run)[0].reasons[0]
     (tmp_path / "champion" / REPORT).unlink()
     with pytest.raises(ReportError, match="there is no such file"):
-        decide(*folders, recipe="", run=run)
+        decide(*folders, recipe=RECIPE, run=run)
     write_text(tmp_path / "champion" / NO_CHAMPION, "")
-    made = decide(*folders, recipe="", run=run)
+    made = decide(*folders, recipe=RECIPE, run=run)
     assert made.metadata["first_deployment"] is True
     assert made.value is True
     write_text(tmp_path / "champion" / REPORT, REPORT_TEXT)
     with pytest.raises(ReportError, match="says that there is none"):
-        decide(*folders, recipe="", run=run)
+        decide(*folders, recipe=RECIPE, run=run)
 
 
 def test_only_bundles_are_published_and_never_changed(tmp_path, run):

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from etchline.cli.app import app
-from tests.evaluation.gate.reports import images, write
+from tests.evaluation.gate.reports import RECIPE, images, write
 
 
 @pytest.fixture
@@ -21,13 +21,26 @@ def reports(tmp_path) -> tuple[Path, Path]:
     )
 
 
+@pytest.fixture
+def recipe(tmp_path) -> Path:
+    (tmp_path / "seen.yaml").write_text(RECIPE)
+    return tmp_path / "seen.yaml"
+
+
 def run(*arguments: object):
     return CliRunner().invoke(app, ["gate", *map(str, arguments)])
 
 
-def test_exit_codes_of_the_command(reports):
+def test_exit_codes_of_the_command(reports, recipe):
     """In a process of its own, as pipelines and scripts call it."""
-    program = [sys.executable, "-c", "from etchline.cli.app import main; main()", "gate"]
+    program = [
+        sys.executable,
+        "-c",
+        "from etchline.cli.app import main; main()",
+        "gate",
+        "--recipe",
+        str(recipe),
+    ]
     better, worse = reports
     for arguments, expected in (
         ([better, "--champion", worse], 0),
@@ -39,23 +52,33 @@ def test_exit_codes_of_the_command(reports):
         assert "Traceback" not in done.stderr
 
 
-def test_json_is_all_of_stdout(reports):
+def test_json_is_all_of_stdout(reports, recipe):
     better, worse = reports
-    result = run(better, "--champion", worse, "--json")
+    result = run(better, "--champion", worse, "--json", "--recipe", recipe)
     value = json.loads(result.stdout)
     assert (result.exit_code, value["passed"], value["first_deployment"]) == (0, True, False)
     assert (value["challenger"]["rate"], value["champion"]["rate"]) == (0.015, 0.035)
-    swapped = run(worse, "--champion", better, "--json")
+    swapped = run(worse, "--champion", better, "--json", "--recipe", recipe)
     value = json.loads(swapped.stdout)
     assert (swapped.exit_code, value["passed"]) == (1, False)
     assert (value["challenger"]["rate"], value["champion"]["rate"]) == (0.035, 0.015)
 
 
-def test_without_champion_it_is_a_first_deployment(reports):
-    result = run(reports[0])
+def test_without_champion_it_is_a_first_deployment(reports, recipe):
+    result = run(reports[0], "--recipe", recipe)
     assert result.exit_code == 0
     assert "note: first deployment: there is no champion to compare with" in result.stdout
     assert result.stdout.endswith("gate passed\n")
+
+
+def test_a_limit_without_data_fails_unless_the_recipe_leaves_it_out(reports, recipe):
+    result = run(reports[0])
+    assert result.exit_code == 1
+    assert (
+        "FAILED  unseen_upper_max         unseen_upper_max cannot be judged: the report has no"
+        in result.stdout
+    )
+    assert run(reports[0], "--recipe", recipe).exit_code == 0
 
 
 def test_a_failed_gate_says_why_and_still_writes(reports, tmp_path):
@@ -74,7 +97,7 @@ def test_a_failed_gate_says_why_and_still_writes(reports, tmp_path):
 
 def test_limits_come_from_the_recipe(reports, tmp_path):
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("gate: {rate_upper_max: 0.01}\noptimiser: {pixel_epochs: 3}\n")
+    recipe.write_text("gate: {rate_upper_max: 0.01, unseen_upper_max: null}\noptimiser: {pixel_epochs: 3}\n")
     result = run(reports[0], "--recipe", recipe, "--json")
     value = json.loads(result.stdout)
     assert (result.exit_code, value["limits"]["rate_upper_max"]) == (1, 0.01)

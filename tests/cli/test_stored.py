@@ -1,9 +1,10 @@
 """`s3://` wherever commands take paths."""
 
-import inspect
 import json
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +13,12 @@ import typer.main
 from typer.testing import CliRunner
 
 from etchline.bundle.shipped import SHIPPED
-from etchline.cli import stored
+from etchline.cli import stored, workspace
 from etchline.cli.app import app
 from etchline.cli.stored import BUNDLE
 from etchline.datasets import load_dataset
 from etchline.images import write_image
 from etchline.storage import download_folder, open_store, upload_folder
-from tests.cli.test_help import COMMANDS
 from tests.evaluation.gate import reports
 from tests.s3_server import S3
 from tests.segmentation.drawing import tracks
@@ -31,21 +31,6 @@ def etchline(*arguments: str, code: int = 0) -> Any:
     assert result.exit_code == code, result.output
     assert "/work/s3-" not in result.stdout  # where the copies lie
     return result
-
-
-def callback(words: tuple[str, ...]) -> Any:
-    command: Any = typer.main.get_command(app)
-    for word in words:
-        command = command.commands[word]
-    return inspect.unwrap(command.callback)
-
-
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_every_path_of_every_command_may_lie_in_s3(words: tuple[str, ...]) -> None:
-    function = callback(words)
-    parameters = inspect.signature(function, eval_str=True).parameters.values()
-    paths = {one.name for one in parameters if stored.takes_paths(one.annotation)}
-    assert paths <= stored.places_of(function).keys(), "mark them, see etchline/cli/stored.py"
 
 
 @pytest.fixture
@@ -190,6 +175,121 @@ def test_an_interrupted_training_goes_on(
     assert s3.get("runs/a/patch/state") == b"whole !!"
 
 
+KILLED = """
+import os, signal, sys
+from etchline.cli.app import main
+from etchline.training import runs
+from etchline.training.checkpoints import EpochRecord
+
+RECORD = EpochRecord(epoch=1, stage="pixel", pixel_loss=1.0, betti_loss=None, learning_rate=1.0,
+    images_per_s=1.0, esd_rate=0.1, opens=0, shorts=0, false_positives=0, false_negatives=0, lines=1,
+    dice=0.9, best=True)
+
+def train(request, watcher):
+    run = request.out_dir / "patch"
+    run.mkdir(parents=True)
+    (run / "state.safetensors").write_bytes(b"epoch 1")
+    (run / "weights.safetensors").write_bytes(b"best")
+    (request.out_dir / "cache").mkdir()
+    (request.out_dir / "cache" / "images.npy").write_bytes(b"large")
+    watcher.epoch("patch", RECORD, 9)
+    (run / "state.safetensors").write_bytes(b"epoch 2, half done")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+runs.train = train
+sys.argv = ["etchline", "train", *sys.argv[1:]]
+main()
+"""
+
+
+def test_a_training_that_was_killed_outright_goes_on(
+    s3: S3, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By SIGKILL, after which nothing is uploaded; then on another machine, and on this one."""
+    from etchline.training import runs
+
+    command = [sys.executable, "-c", KILLED, dataset, s3.uri("runs/a")]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert s3.keys("runs/") == ["runs/a/patch/state.safetensors", "runs/a/patch/weights.safetensors"]
+    state, weights = (s3.head(key)["LastModified"] for key in s3.keys("runs/"))
+    assert weights <= state
+    (left,) = (path for path in (tmp_path / "cache" / "work").iterdir() if path.is_dir())
+
+    def resumed(request: Any, watcher: Any) -> list[Any]:
+        assert request.resume
+        assert (request.out_dir / "patch" / "state.safetensors").read_bytes() == b"epoch 1"
+        return []
+
+    monkeypatch.setattr(runs, "train", resumed)
+    monkeypatch.setenv("ETCHLINE_CACHE", str(tmp_path / "other"))
+    etchline("train", dataset, s3.uri("runs/a"), "--resume")
+    assert left.is_dir()
+    monkeypatch.setenv("ETCHLINE_CACHE", str(tmp_path / "cache"))
+    etchline("train", dataset, s3.uri("runs/a"), "--resume")
+    assert not list((tmp_path / "cache" / "work").iterdir())
+
+
+def test_states_go_after_what_they_speak_of(
+    s3: S3, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from etchline.storage import s3_store
+    from etchline.training import runs
+
+    uploaded: list[str] = []
+    real = s3_store.S3Store.upload
+
+    def upload(self: Any, path: Path, name: str, **more: Any) -> bool:
+        uploaded.append(name)
+        return real(self, path, name, **more)
+
+    def train(request: Any, watcher: Any) -> list[Any]:
+        (request.out_dir / "patch").mkdir(parents=True)
+        for epoch in (1, 2):
+            for name in ("state.safetensors", "weights.safetensors", "log.jsonl"):
+                (request.out_dir / "patch" / name).write_text(f"{epoch} {name}")
+            stored.save_progress()
+            stored.save_progress(3600)
+        return []
+
+    monkeypatch.setattr(s3_store.S3Store, "upload", upload)
+    monkeypatch.setattr(workspace, "REST", 0.0)
+    monkeypatch.setattr(runs, "train", train)
+    etchline("train", dataset, s3.uri("runs/a"))
+    assert len(uploaded) == 6  # twice by the way, and nothing is left for the end
+    assert uploaded[2] == uploaded[5] == "patch/state.safetensors"
+
+
+def test_progress_that_cannot_be_uploaded_stays_and_costs_nothing(
+    s3: S3, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from etchline.storage import s3_store
+    from etchline.training import runs
+
+    real = s3_store.S3Store.upload
+    kept: list[Path] = []
+
+    def fails(*_: object, **__: object) -> None:
+        open_store(f"s3://gone-{s3.bucket}/x").read("")
+
+    def train(request: Any, watcher: Any) -> list[Any]:
+        (request.out_dir / "patch").mkdir(parents=True)
+        (request.out_dir / "patch" / "state.safetensors").write_bytes(b"1")
+        monkeypatch.setattr(s3_store.S3Store, "upload", fails)
+        stored.save_progress()
+        # Were this process killed now, the next command would not remove it.
+        kept.extend((tmp_path / "cache" / "work").iterdir())
+        monkeypatch.setattr(s3_store.S3Store, "upload", real)
+        return []
+
+    monkeypatch.setattr(runs, "train", train)
+    result = etchline("train", dataset, s3.uri("runs/a"))
+    (folder,) = kept
+    assert f"what is done stays in {folder}/ until it is uploaded" in result.stderr
+    assert s3.get("runs/a/patch/state.safetensors") == b"1"
+    assert not folder.exists()
+
+
 def test_results_that_cannot_be_uploaded_stay(
     s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,7 +332,9 @@ def test_a_limit_of_the_cache_that_is_none_is_told_before_the_work(
 def test_verdicts_in_s3_name_the_reports_that_were_given(s3: S3) -> None:
     s3.put("new.json", reports.text(reports.images([1, 2] * 10)).encode())
     s3.put("old.json", reports.text(reports.images([3, 4] * 10)).encode())
-    etchline("gate", s3.uri("new.json"), "--champion", s3.uri("old.json"), "--out", s3.uri("gate"))
+    s3.put("recipe.yaml", reports.RECIPE.encode())
+    judged = ("gate", s3.uri("new.json"), "--champion", s3.uri("old.json"), "--recipe", s3.uri("recipe.yaml"))
+    etchline(*judged, "--out", s3.uri("gate"))
     verdict = json.loads(s3.get("gate/verdict.json"))
     assert verdict["challenger"]["report"] == s3.uri("new.json")
     assert verdict["champion"]["report"] == s3.uri("old.json")

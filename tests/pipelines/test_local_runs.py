@@ -42,9 +42,9 @@ sampling: {samples_per_epoch: 96, batch_images: 8, full_view_px: 64, pitch_px: n
 optimiser: {pixel_epochs: 2, betti_epochs: 0, warmup_steps: 1}
 validation: {border_px: 2, min_area_px: 3}
 """
-# So few lines tell nothing about a model; these runs are not about that.
+# So few lines tell nothing about a model, and no IC is unseen; these runs are not about that.
 LENIENT = """
-gate: {images_min: 1, lines_min: 1, rate_upper_max: 9, ic_rate_max: 9, unseen_upper_max: 9,
+gate: {images_min: 1, lines_min: 1, rate_upper_max: 9, ic_rate_max: 9, unseen_upper_max: null,
        regression_tolerance: 9, ic_regression_tolerance: 9}
 """
 BAD = RECIPE.replace("samples_per_epoch: 96", "samples_per_epoch: 8").replace("epochs: 2", "epochs: 1")

@@ -7,7 +7,7 @@ from etchline.evaluation.gate.comparison import compare_reports
 from etchline.evaluation.gate.limits import GateLimits
 from etchline.evaluation.gate.regression import regression_checks
 from etchline.evaluation.gate.upper_end import upper_end
-from etchline.evaluation.gate.verdict import Check, GateVerdict, Outcome
+from etchline.evaluation.gate.verdict import Check, GateVerdict, Outcome, left_out, without_data
 from etchline.evaluation.pooling import ImageScore, pool_by_ic, worst_group
 from etchline.evaluation.report import Report
 from etchline.evaluation.report_reading import ReportFile
@@ -104,9 +104,11 @@ def _upper_end(name: str, title: str, scores: Sequence[ImageScore], limit: float
 
 def _worst_ic(report: Report, limits: GateLimits) -> Check:
     name, title, limit = "ic_rate_max", "worst IC", limits.ic_rate_max
+    if limit is None:
+        return left_out(name, title, "rate")
     pools = pool_by_ic(report.scores)
     if not pools:
-        return _not_applicable(name, title, "no image of the report says which IC it is of")
+        return without_data(name, title, "rate", limit, "no image of the report says which IC it is of")
     empty = [ic for ic, each in pools.items() if each.counts.errors and not each.counts.lines]
     worst = worst_group(pools)
     if empty or worst is None:
@@ -127,12 +129,10 @@ def _worst_ic(report: Report, limits: GateLimits) -> Check:
 
 
 def _unseen(report: Report, limits: GateLimits) -> Check:
-    name, title = "unseen_upper_max", "unseen ICs, upper end"
+    name, title, limit = "unseen_upper_max", "unseen ICs, upper end", limits.unseen_upper_max
+    if limit is None:
+        return left_out(name, title, "rate")
     scores = [score for score in report.scores if score.split == UNSEEN]
     if not scores:
-        return _not_applicable(name, title, f"the report has no images of split {UNSEEN}")
-    return _upper_end(name, title, scores, limits.unseen_upper_max)
-
-
-def _not_applicable(name: str, title: str, reason: str) -> Check:
-    return Check(name, title, "not_applicable", None, None, reason, "rate")
+        return without_data(name, title, "rate", limit, f"the report has no images of split {UNSEEN}")
+    return _upper_end(name, title, scores, limit)

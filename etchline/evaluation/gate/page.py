@@ -63,7 +63,9 @@ def render_gate(verdict: GateVerdict) -> str:
     return load_template(TEMPLATE).render(
         verdict=verdict,
         settings=verdict.challenger.report.settings,
-        limits=verdict.limits.model_dump().items(),
+        limits=[
+            (name, "none" if value is None else value) for name, value in verdict.limits.model_dump().items()
+        ],
         total=total,
         other=other,
         measured={check.name: _shown(check, check.measured) for check in verdict.checks},

@@ -5,7 +5,7 @@ Images are drawn for both together (`evaluation/paired.py`), so what makes an im
 
 from etchline.evaluation.gate.comparison import Comparison
 from etchline.evaluation.gate.limits import GateLimits
-from etchline.evaluation.gate.verdict import Check, Outcome
+from etchline.evaluation.gate.verdict import Check, Outcome, left_out, without_data
 from etchline.evaluation.paired import PairedRates
 from etchline.evaluation.words import percent, points, points_interval
 
@@ -38,7 +38,10 @@ def regression_checks(comparison: Comparison | None, limits: GateLimits) -> tupl
         reason = "there are no true lines to compare by"
         failed = (0.0, limits.regression_tolerance, limits.ic_regression_tolerance)
         return tuple(
-            _check(name, False, None, limit, reason) for name, limit in zip(_TITLES, failed, strict=True)
+            left_out(name, _TITLES[name], "difference")
+            if limit is None
+            else _check(name, False, None, limit, reason)
+            for name, limit in zip(_TITLES, failed, strict=True)
         )
     return (
         _significant(comparison.total),
@@ -73,9 +76,11 @@ def _undecided(rates: PairedRates, limits: GateLimits) -> Check:
 
 def _by_ic(comparison: Comparison, limits: GateLimits) -> Check:
     name, limit = "ic_regression_tolerance", limits.ic_regression_tolerance
+    if limit is None:
+        return left_out(name, _TITLES[name], "difference")
     if not comparison.by_ic:
         reason = "no image with lines says which IC it is of"
-        return _not_applicable(name, reason)
+        return without_data(name, _TITLES[name], "difference", limit, reason)
     rises = {ic: rates for ic, rates in comparison.by_ic.items() if rates.difference > limit}
     excused = {ic for ic, rates in rises.items() if _may_be_chance(comparison, ic, rates, limits)}
     failing = {ic: rates for ic, rates in rises.items() if ic not in excused}

@@ -12,8 +12,10 @@ from etchline.evaluation.report_reading import ReportFile
 
 SCHEMA = 1
 
-ON_DATA = ("ic_rate_max", "unseen_upper_max")
-"""Limits that a report escapes by leaving out what they judge: ICs, or images of split unseen."""
+OPTIONAL = ("ic_rate_max", "unseen_upper_max", "ic_regression_tolerance")
+"""Limits that a recipe may leave out, where images say no IC, or none is of split unseen."""
+
+_NOT_ASKED = "the recipe sets it to null"
 
 Outcome = Literal["passed", "failed", "not_applicable"]
 Unit = Literal["count", "rate", "difference"]
@@ -41,6 +43,17 @@ class Check:
     limit: float | None
     reason: str
     unit: Unit
+
+
+def left_out(name: str, title: str, unit: Unit) -> Check:
+    """The answer where the recipe asks for no limit."""
+    return Check(name, title, "not_applicable", None, None, _NOT_ASKED, unit)
+
+
+def without_data(name: str, title: str, unit: Unit, limit: float, missing: str) -> Check:
+    """The answer where the report lacks what a limit judges: else leaving it out would be a way to pass."""
+    remedy = f"judge such images too, or set {name}: null in the recipe's section gate"
+    return Check(name, title, "failed", None, limit, f"{name} cannot be judged: {missing}; {remedy}", unit)
 
 
 @dataclass(frozen=True)
@@ -79,7 +92,7 @@ class GateVerdict:
     @property
     def notes(self) -> tuple[str, ...]:
         """What to know about the verdict besides its checks."""
-        return (*self._comparison_notes(), *self._limits_without_data())
+        return (*self._comparison_notes(), *self._limits_left_out())
 
     def _comparison_notes(self) -> tuple[str, ...]:
         if self.comparison is None:
@@ -91,12 +104,12 @@ class GateVerdict:
             )
         return ()
 
-    def _limits_without_data(self) -> tuple[str, ...]:
-        """A limit on the challenger alone that has judged nothing must not look like one that was kept."""
+    def _limits_left_out(self) -> tuple[str, ...]:
+        """A limit that was not asked for must not look like one that was kept."""
         return tuple(
-            f"the limit {check.name} has judged nothing: {check.reason}"
-            for check in self.checks
-            if check.outcome == "not_applicable" and check.name in ON_DATA
+            f"the limit {name} has judged nothing: {_NOT_ASKED}"
+            for name in OPTIONAL
+            if getattr(self.limits, name) is None
         )
 
     def to_json(self) -> Json:

@@ -13,17 +13,22 @@ from pydantic import ValidationError
 
 from etchline.errors import PairingError
 from etchline.evaluation import EsdSettings
-from etchline.evaluation.gate import Check, GateLimits, GateVerdict, judge, render_gate
+from etchline.evaluation.gate import Check, GateLimits, GateVerdict, render_gate
+from etchline.evaluation.gate import judge as judge_by
 from etchline.evaluation.gate.upper_end import upper_end
 from etchline.evaluation.report import Failure
-from tests.evaluation.gate.reports import file, image, images
+from tests.evaluation.gate.reports import SEEN, file, image, images
 
-LOOSE = GateLimits(images_min=1, lines_min=1, rate_upper_max=9, ic_rate_max=9, unseen_upper_max=9)
+LOOSE = GateLimits(images_min=1, lines_min=1, rate_upper_max=9, ic_rate_max=9, unseen_upper_max=None)
 
 
 def check(verdict: GateVerdict, name: str) -> Check:
     (found,) = [each for each in verdict.checks if each.name == name]
     return found
+
+
+def judge(challenger, champion=None, limits=SEEN) -> GateVerdict:
+    return judge_by(challenger, champion, limits)
 
 
 def loose(**limits) -> GateLimits:
@@ -47,7 +52,7 @@ class TestAlone:
         assert verdict.reasons == ()
         assert verdict.notes == (
             "first deployment: there is no champion to compare with",
-            "the limit unseen_upper_max has judged nothing: the report has no images of split unseen",
+            "the limit unseen_upper_max has judged nothing: the recipe sets it to null",
         )
         assert [each.name for each in verdict.checks if each.outcome == "not_applicable"] == [
             "unseen_upper_max",
@@ -58,7 +63,7 @@ class TestAlone:
 
     def test_images_with_lines_are_counted_and_no_others(self):
         scores = [*images([0] * 10, lines=200), *images([0] * 9, lines=0, ic="ic02")]
-        assert judge(file(scores), limits=GateLimits()).passed
+        assert judge(file(scores)).passed
         verdict = judge(file(scores[1:]))
         assert (verdict.passed, check(verdict, "images_min").measured) == (False, 9)
         assert verdict.reasons == ("9 images have lines; at least 10 are needed",)
@@ -109,26 +114,47 @@ class TestAlone:
         # Without errors either there is nothing to say against it.
         assert judge(file([*images([0] * 20), image("ic02/x", 0, 0, ic="ic02")])).passed
 
-    def test_unknown_ics_are_not_applicable(self):
-        verdict = judge(file(image(f"a{n}", 0, 100, ic=None) for n in range(20)))
+    def test_a_limit_whose_data_the_report_lacks_fails(self, validator):
+        scores = [image(f"a{n}", 0, 100, ic=None) for n in range(20)]
+        verdict = judge_by(file(scores))
+        remedy = "judge such images too, or set"
+        assert verdict.reasons == (
+            f"ic_rate_max cannot be judged: no image of the report says which IC it is of; {remedy} "
+            "ic_rate_max: null in the recipe's section gate",
+            f"unseen_upper_max cannot be judged: the report has no images of split unseen; {remedy} "
+            "unseen_upper_max: null in the recipe's section gate",
+        )
+        assert (check(verdict, "ic_rate_max").measured, check(verdict, "ic_rate_max").limit) == (None, 0.2)
+        validator.validate(verdict.to_json())
+        # One unseen image is enough to be judged, and by it alone it does not pass: see the next but one.
+        assert check(judge_by(file([*scores, image("u", 0, 9, split="unseen")])), "unseen_upper_max").measured
+
+    def test_a_limit_that_is_null_is_left_out_and_the_verdict_says_so(self, validator):
+        scores = [image(f"a{n}", 9 * (n % 2), 100, ic=None, split="unseen") for n in range(20)]
+        limits = GateLimits(ic_rate_max=None, unseen_upper_max=None, rate_upper_max=1)
+        verdict = judge(file(scores), limits=limits)
         assert verdict.passed
-        assert check(verdict, "ic_rate_max").outcome == "not_applicable"
-        assert check(verdict, "ic_rate_max").reason == "no image of the report says which IC it is of"
-        note = "the limit ic_rate_max has judged nothing: no image of the report says which IC it is of"
-        assert note in verdict.notes
-        assert note in render_gate(verdict)
+        for name in ("ic_rate_max", "unseen_upper_max"):
+            assert check(verdict, name).outcome == "not_applicable"
+            note = f"the limit {name} has judged nothing: the recipe sets it to null"
+            assert note in verdict.notes
+            assert note in render_gate(verdict)
+        value = verdict.to_json()
+        validator.validate(value)
+        assert value["limits"]["unseen_upper_max"] is None
+        assert not judge(file(scores), limits=limits.model_copy(update={"unseen_upper_max": 0.04})).passed
 
     @pytest.mark.parametrize(("errors", "passed"), [(5, True), (20, False)])
     def test_unseen_images_have_their_own_limit(self, errors, passed):
         scores = [*images([0] * 90), *images([errors] * 10, ic="ic09", split="unseen")]
-        verdict = judge(file(scores), limits=GateLimits(ic_rate_max=1))
+        verdict = judge_by(file(scores), limits=GateLimits(ic_rate_max=1))
         assert verdict.passed is passed
         assert check(verdict, "unseen_upper_max").outcome == ("passed" if passed else "failed")
         assert check(verdict, "unseen_upper_max").reason.startswith(f"{10 * errors} errors in 1,000 lines")
 
     def test_few_unseen_lines_without_error_do_not_pass(self):
         scores = [*images([0] * 20), image("ic09/x", 0, 10, ic="ic09", split="unseen")]
-        verdict = judge(file(scores))
+        verdict = judge_by(file(scores))
         assert check(verdict, "unseen_upper_max").measured == pytest.approx(-math.log(0.025) / 10)
         assert not verdict.passed
 
@@ -203,7 +229,7 @@ class TestAgainstTheChampion:
             "ic02 lost most, or gained least: challenger 7.00 %, champion 1.00 %, +6.00 points; up to +5.00 "
             "points are tolerated",
         )
-        assert judge(challenger, champion, GateLimits(ic_regression_tolerance=0.06)).passed
+        assert judge(challenger, champion, SEEN.model_copy(update={"ic_regression_tolerance": 0.06})).passed
 
     def test_an_ic_with_enough_images_may_have_bad_luck(self):
         own = [*images([0] * 200, ic="ic01"), *images([70] + [0] * 9, ic="ic02")]
@@ -233,12 +259,20 @@ class TestAgainstTheChampion:
         for name in ("regression", "regression_tolerance", "ic_regression_tolerance"):
             assert check(verdict, name).outcome == "not_applicable"
 
-    def test_unknown_ics(self):
+    def test_unknown_ics(self, validator):
         own, other = ([image("a", n, 100, ic=None)] for n in (1, 2))
-        verdict = judge(file(own), file(other, "champion.json"), LOOSE)
-        assert (
-            check(verdict, "ic_regression_tolerance").reason == "no image with lines says which IC it is of"
+        verdict = judge(file(own), file(other, "champion.json"), loose(ic_rate_max=None))
+        assert verdict.reasons == (
+            "ic_regression_tolerance cannot be judged: no image with lines says which IC it is of; judge "
+            "such images too, or set ic_regression_tolerance: null in the recipe's section gate",
         )
+        limits = loose(ic_rate_max=None, ic_regression_tolerance=None)
+        verdict = judge(file(own), file(other, "champion.json"), limits)
+        assert verdict.passed
+        assert verdict.notes[-1] == (
+            "the limit ic_regression_tolerance has judged nothing: the recipe sets it to null"
+        )
+        validator.validate(verdict.to_json())
 
     def test_no_lines(self):
         own, other = (images([n] * 3, lines=0) for n in (1, 2))
