@@ -6,6 +6,7 @@ so that another program can ask or stop it.
 
 import contextlib
 import http.client
+import math
 import os
 import signal
 import socket
@@ -23,16 +24,22 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from etchline import storage
 from etchline.bundle import load_bundle
-from etchline.errors import ServiceError, SettingsError
+from etchline.errors import OutputError, ServiceError, SettingsError
+from etchline.rollout.signals import held_signals
 
 STATE = "service.json"
 _POLL_S = 0.1
 _STOP_WITHIN_S = 15.0
 _LOG_CHARACTERS = 600
 _START_TRIES = 3
+_NAMES = ("predictor", "transformer")
 _PORTS = ("http_port", "grpc_port", "predictor_http_port", "predictor_grpc_port")
+_MOST_READY_S = 24 * 3600.0
+_MOST_PORT = 65535
 # Popen objects of our own children: they have to be waited for, or they stay as zombies.
 _children: "dict[int, subprocess.Popen[bytes]]" = {}
+# What this program has started and not stopped, in this order.
+_started: "dict[int, LocalProcess]" = {}
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,9 @@ class LocalSettings:
         ready_within_s: the golden patch must come out right within this time.
         predictor_options: further options of `python -m serving.predictor`.
         transformer_options: further options of `python -m serving.transformer`.
+
+    Raises:
+        SettingsError: no address, a port that is none, or a time that is none.
     """
 
     host: str = "127.0.0.1"
@@ -58,6 +68,18 @@ class LocalSettings:
     ready_within_s: float = 120.0
     predictor_options: tuple[str, ...] = ()
     transformer_options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.host.strip():
+            raise SettingsError("--host: is empty; give an address such as 127.0.0.1")
+        for name in _PORTS:
+            if not 0 <= getattr(self, name) <= _MOST_PORT:
+                option = name.replace("_", "-")
+                raise SettingsError(f"--{option} {getattr(self, name)}: must lie in 0 to {_MOST_PORT}")
+        if not (math.isfinite(self.ready_within_s) and 0 < self.ready_within_s <= _MOST_READY_S):
+            raise SettingsError(
+                f"--ready-within-s {self.ready_within_s}: must be above 0 and at most {_MOST_READY_S:g} seconds"
+            )
 
 
 class _Part(BaseModel):
@@ -120,12 +142,14 @@ def start_service(bundle: Path, folder: Path, settings: LocalSettings | None = N
     Raises:
         BundleError: the bundle cannot be used.
         SettingsError: a port is in use.
-        ServiceError: a process ended, or the service was not ready in time; then nothing runs any more. The
-            message holds the end of the log.
+        ServiceError: the folder's service still runs; or a process ended, or the service was not ready in
+            time; then nothing runs any more. The message holds the end of the log.
+        OutputError: the folder cannot be written.
     """
     settings = settings or LocalSettings()
     load_bundle(bundle)  # both would refuse it, too, but seconds later
-    folder.mkdir(parents=True, exist_ok=True)
+    _check_free(folder)
+    _empty_logs(folder)
     for _ in range(_START_TRIES - 1):
         ports = _ports(settings)
         try:
@@ -137,37 +161,67 @@ def start_service(bundle: Path, folder: Path, settings: LocalSettings | None = N
     return _start_at(_ports(settings), bundle, folder, settings)
 
 
+def _check_free(folder: Path) -> None:
+    """Refuses a folder whose service runs: its `service.json` is all that tells others of it.
+
+    Raises:
+        ServiceError: a process of it runs.
+    """
+    try:
+        earlier = read_service(folder)
+    except ServiceError:
+        return
+    running = [each for each in (earlier.predictor, earlier.transformer) if each.is_running]
+    if running:
+        numbers = " ".join(str(each.pid) for each in running)
+        raise ServiceError(
+            f"{folder}: the service of this folder still runs ({earlier.url}); stop it (Ctrl-C where it was "
+            f"started, or kill {numbers}) or choose another folder"
+        )
+
+
+def _empty_logs(folder: Path) -> None:
+    """Empty logs: what earlier services have written there would be taken for this one's."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _NAMES:
+            (folder / f"{name}.log").write_bytes(b"")
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be written ({error.strerror or error}); choose another folder"
+        ) from error
+
+
 def _start_at(ports: Mapping[str, int], bundle: Path, folder: Path, settings: LocalSettings) -> LocalService:
     shared = ("--bundle", str(bundle.resolve()), "--host", settings.host)
     address = f"{settings.host}:{ports['predictor_grpc_port']}"
-    predictor = _start(
-        "predictor",
-        (*shared, *_port_options(ports, "predictor_"), *settings.predictor_options),
-        folder,
-    )
+    options = {
+        "predictor": (*_port_options(ports, "predictor_"), *settings.predictor_options),
+        "transformer": (
+            *_port_options(ports, ""),
+            "--predictor-host",
+            address,
+            *settings.transformer_options,
+        ),
+    }
+    running: dict[str, LocalProcess] = {}
     try:
-        transformer = _start(
-            "transformer",
-            (*shared, *_port_options(ports, ""), "--predictor-host", address, *settings.transformer_options),
-            folder,
+        for name in _NAMES:
+            with held_signals():  # else an interruption finds a process that is not noted yet
+                running[name] = _start(name, (*shared, *options[name]), folder)
+        service = LocalService(
+            bundle=str(bundle.resolve()),
+            url=f"http://{settings.host}:{ports['http_port']}",
+            grpc_address=f"{settings.host}:{ports['grpc_port']}",
+            predictor_url=f"http://{settings.host}:{ports['predictor_http_port']}",
+            predictor_address=address,
+            predictor=running["predictor"],
+            transformer=running["transformer"],
         )
-    except BaseException:
-        stop_process(predictor)
-        raise
-    service = LocalService(
-        bundle=str(bundle.resolve()),
-        url=f"http://{settings.host}:{ports['http_port']}",
-        grpc_address=f"{settings.host}:{ports['grpc_port']}",
-        predictor_url=f"http://{settings.host}:{ports['predictor_http_port']}",
-        predictor_address=address,
-        predictor=predictor,
-        transformer=transformer,
-    )
-    try:
         storage.write_text(folder / STATE, service.model_dump_json(indent=1) + "\n")
         wait_ready(service, settings.ready_within_s)
     except BaseException:  # Ctrl-C, too: nothing may be left running
-        stop_service(service)
+        _stop_all(list(running.values()))
         raise
     return service
 
@@ -217,11 +271,23 @@ def wait_ready(service: LocalService, within_s: float) -> None:
 
 
 def stop_service(service: LocalService) -> None:
-    """Stops both processes, requests in work finished; what has already ended is left alone."""
-    try:
-        stop_process(service.transformer)
-    finally:
-        stop_process(service.predictor)
+    """Stops both processes, requests in work finished; what has already ended is left alone.
+
+    A signal that would end this program meanwhile waits until both have ended.
+    """
+    _stop_all([service.predictor, service.transformer])
+
+
+def stop_started() -> None:
+    """Stops every process that this program has started and not stopped, the last one first."""
+    _stop_all(list(_started.values()))
+
+
+def _stop_all(processes: list[LocalProcess]) -> None:
+    """Stops processes, the last one first; one that cannot be stopped does not save the others."""
+    with held_signals(), contextlib.ExitStack() as stack:
+        for process in processes:
+            stack.callback(stop_process, process)
 
 
 def stop_process(process: LocalProcess, within_s: float = _STOP_WITHIN_S) -> None:
@@ -229,17 +295,19 @@ def stop_process(process: LocalProcess, within_s: float = _STOP_WITHIN_S) -> Non
     for number, patience_s in ((signal.SIGTERM, within_s), (signal.SIGKILL, within_s)):
         if not process.is_running:
             break
-        os.kill(process.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # it has ended just now
+            os.kill(process.pid, number)
         until = time.monotonic() + patience_s
         while process.is_running and time.monotonic() < until:
             time.sleep(_POLL_S / 2)
+    _started.pop(process.pid, None)
     child = _children.pop(process.pid, None)
     if child is not None:
         child.wait()
 
 
 def restart_process(process: LocalProcess) -> LocalProcess:
-    """The same command again, after the process has ended."""
+    """The same command again, after the process has ended; its log goes on."""
     return _spawn(process.name, process.command, Path(process.log))
 
 
@@ -248,7 +316,7 @@ def _start(name: str, options: tuple[str, ...], folder: Path) -> LocalProcess:
 
 
 def _spawn(name: str, command: tuple[str, ...], log: Path) -> LocalProcess:
-    with log.open("ab") as file:
+    with held_signals(), log.open("ab") as file:
         # A session of its own: Ctrl-C is for the program that started it, which then stops both in order.
         child = subprocess.Popen(
             command,
@@ -258,8 +326,11 @@ def _spawn(name: str, command: tuple[str, ...], log: Path) -> LocalProcess:
             start_new_session=True,
             env=_environment(),
         )
-    _children[child.pid] = child
-    return LocalProcess(name=name, pid=child.pid, born=_birth(child.pid) or 0, command=command, log=str(log))
+        process = LocalProcess(
+            name=name, pid=child.pid, born=_birth(child.pid) or 0, command=command, log=str(log)
+        )
+        _children[child.pid], _started[child.pid] = child, process
+    return process
 
 
 def _environment() -> Mapping[str, str]:
