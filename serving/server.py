@@ -163,8 +163,8 @@ class GuardedServer(ModelServer):  # type: ignore[misc]  # kserve is untyped
             server.add_insecure_port(f"{host}:{self._listen.grpc_port}")
         except RuntimeError as error:  # gRPC has no other for it
             raise SettingsError(
-                f"--grpc-port {self._listen.grpc_port} at {self._listen.host}: cannot be listened at, another "
-                "program may have it; choose another port or host"
+                f"--grpc-port {self._listen.grpc_port} at {self._listen.host}: another program may have "
+                "it; choose another port or host"
             ) from error
         return server
 

@@ -175,7 +175,7 @@ def parse_transformer(arguments: list[str] | None = None) -> TransformerSettings
         action="append",
         default=[],
         metavar="PREFIX",
-        help="images may be taken from below this file:///folder/ or s3://bucket/prefix/; may be given several times",
+        help="images may lie below file:///folder/ or s3://bucket/prefix/; may be given several times",
     )
     known = vars(parser.parse_args(arguments))
     known["uri_prefixes"] = tuple(known["uri_prefixes"])

@@ -13,7 +13,7 @@ MAX_SIDECAR_BYTES = 2**20
 
 
 def sidecar_paths(path: Path) -> tuple[Path, ...]:
-    """Where the text may lie that a microscope has written beside an image; the first that is there counts."""
+    """Where a microscope may have written text beside an image; the first that is there counts."""
     return (path.with_suffix(".txt"), path.with_suffix(".TXT"))
 
 

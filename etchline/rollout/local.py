@@ -78,7 +78,7 @@ class LocalSettings:
                 raise SettingsError(f"--{option} {getattr(self, name)}: must lie in 0 to {_MOST_PORT}")
         if not (math.isfinite(self.ready_within_s) and 0 < self.ready_within_s <= _MOST_READY_S):
             raise SettingsError(
-                f"--ready-within-s {self.ready_within_s}: must be above 0 and at most {_MOST_READY_S:g} seconds"
+                f"--ready-within-s {self.ready_within_s}: must be above 0 and at most {_MOST_READY_S:g}"
             )
 
 

@@ -39,8 +39,8 @@ def held_signals() -> Iterator[None]:
 def end_once() -> None:
     """The first signal of `ENDING` raises KeyboardInterrupt, those after it do nothing.
 
-    So what is being stopped is stopped, however often Ctrl-C is pressed. A signal that is ignored already stays
-    so: `nohup` wants it.
+    So what is being stopped is stopped, however often Ctrl-C is pressed. A signal that is ignored already
+    stays so: `nohup` wants it.
     """
 
     def end(*_: object) -> None:

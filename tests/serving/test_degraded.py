@@ -113,7 +113,7 @@ def test_the_client_tells(lonely, tmp_path):
     write_image(tmp_path / "a.png", scan())
     result = CliRunner().invoke(app, ["client", image, "--out", str(out), "--url", url, "--json"])
     assert result.exit_code == 0
-    assert json.loads(result.stdout)["total"] == {"done": 1, "degraded": 1, "failed": 0}
+    assert json.loads(result.stdout)["total"] == {"done": 1, "skipped": 0, "degraded": 1, "failed": 0}
     assert "warning: a.png: degraded, the classical answer (predictor down)" in result.stderr
     result = CliRunner().invoke(app, ["client", image, "--out", str(out), "--url", url, "--forbid-degraded"])
     assert result.exit_code == 3
