@@ -159,7 +159,7 @@ def test_prefixes_that_are_none():
 
 
 def test_masks_and_records_are_those_of_segment(service, allowed, tmp_path):
-    """With the text of the microscope, by REST and v1; and a prefix is not left through the service either."""
+    """With the text of the microscope, by v2 and v1; nor does a request to the service leave the prefix."""
     (allowed / "text").mkdir()
     (allowed / "text" / "a.png").write_bytes(encode_png(scan()))
     (allowed / "text" / "a.txt").write_text(SIDECAR)
