@@ -7,7 +7,8 @@ from pathlib import Path
 
 from etchline.bundle.shipped import NANO
 from etchline.errors import EtchlineError, ServiceError
-from etchline.rollout.local import LocalSettings, start_service, stop_started
+from etchline.rollout.local import LocalSettings, start_service
+from etchline.rollout.local_process import stop_started
 from etchline.rollout.signals import end_once
 from serving.bundles import served_bundle
 

@@ -7,39 +7,30 @@ so that another program can ask or stop it.
 import contextlib
 import http.client
 import math
-import os
-import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from etchline import storage
 from etchline.bundle import load_bundle
 from etchline.errors import OutputError, ServiceError, SettingsError
+from etchline.rollout.local_process import LocalProcess, Part, log_end, spawn, stop_all
 from etchline.rollout.signals import held_signals
 
 STATE = "service.json"
 _POLL_S = 0.1
-_STOP_WITHIN_S = 15.0
-_LOG_CHARACTERS = 600
 _START_TRIES = 3
 _NAMES = ("predictor", "transformer")
 _PORTS = ("http_port", "grpc_port", "predictor_http_port", "predictor_grpc_port")
 _MOST_READY_S = 24 * 3600.0
 _MOST_PORT = 65535
-# Popen objects of our own children: they have to be waited for, or they stay as zombies.
-_children: "dict[int, subprocess.Popen[bytes]]" = {}
-# What this program has started and not stopped, in this order.
-_started: "dict[int, LocalProcess]" = {}
 
 
 @dataclass(frozen=True)
@@ -82,29 +73,7 @@ class LocalSettings:
             )
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LocalProcess(_Part):
-    """One process: its id, when it was born (in the kernel's ticks: ids are given again), command and log."""
-
-    name: str
-    pid: int
-    born: int
-    command: tuple[str, ...]
-    log: str
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it still runs."""
-        child = _children.get(self.pid)
-        if child is not None and child.poll() is not None:
-            return False
-        return _birth(self.pid) == self.born
-
-
-class LocalService(_Part):
+class LocalService(Part):
     """A running service.
 
     Attributes:
@@ -221,7 +190,7 @@ def _start_at(ports: Mapping[str, int], bundle: Path, folder: Path, settings: Lo
         storage.write_text(folder / STATE, service.model_dump_json(indent=1) + "\n")
         wait_ready(service, settings.ready_within_s)
     except BaseException:  # Ctrl-C, too: nothing may be left running
-        _stop_all(list(running.values()))
+        stop_all(list(running.values()))
         raise
     return service
 
@@ -260,12 +229,12 @@ def wait_ready(service: LocalService, within_s: float) -> None:
     while True:
         for process in (service.predictor, service.transformer):
             if not process.is_running:
-                raise ServiceError(f"the {process.name} ended: {_log_end(process)}")
+                raise ServiceError(f"the {process.name} ended: {log_end(process)}")
         if is_ready(service):
             return
         if time.monotonic() > until:
             raise ServiceError(
-                f"the service is not ready after {within_s:g} s: {_log_end(service.transformer)}"
+                f"the service is not ready after {within_s:g} s: {log_end(service.transformer)}"
             )
         time.sleep(_POLL_S)
 
@@ -275,80 +244,11 @@ def stop_service(service: LocalService) -> None:
 
     A signal that would end this program meanwhile waits until both have ended.
     """
-    _stop_all([service.predictor, service.transformer])
-
-
-def stop_started() -> None:
-    """Stops every process that this program has started and not stopped, the last one first."""
-    _stop_all(list(_started.values()))
-
-
-def _stop_all(processes: list[LocalProcess]) -> None:
-    """Stops processes, the last one first; one that cannot be stopped does not save the others."""
-    with held_signals(), contextlib.ExitStack() as stack:
-        for process in processes:
-            stack.callback(stop_process, process)
-
-
-def stop_process(process: LocalProcess, within_s: float = _STOP_WITHIN_S) -> None:
-    """Ends a process: asks first, after `within_s` seconds it is killed."""
-    for number, patience_s in ((signal.SIGTERM, within_s), (signal.SIGKILL, within_s)):
-        if not process.is_running:
-            break
-        with contextlib.suppress(ProcessLookupError):  # it has ended just now
-            os.kill(process.pid, number)
-        until = time.monotonic() + patience_s
-        while process.is_running and time.monotonic() < until:
-            time.sleep(_POLL_S / 2)
-    _started.pop(process.pid, None)
-    child = _children.pop(process.pid, None)
-    if child is not None:
-        child.wait()
-
-
-def restart_process(process: LocalProcess) -> LocalProcess:
-    """The same command again, after the process has ended; its log goes on."""
-    return _spawn(process.name, process.command, Path(process.log))
+    stop_all([service.predictor, service.transformer])
 
 
 def _start(name: str, options: tuple[str, ...], folder: Path) -> LocalProcess:
-    return _spawn(name, (sys.executable, "-m", f"serving.{name}", *options), folder / f"{name}.log")
-
-
-def _spawn(name: str, command: tuple[str, ...], log: Path) -> LocalProcess:
-    with held_signals(), log.open("ab") as file:
-        # A session of its own: Ctrl-C is for the program that started it, which then stops both in order.
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=_environment(),
-        )
-        process = LocalProcess(
-            name=name, pid=child.pid, born=_birth(child.pid) or 0, command=command, log=str(log)
-        )
-        _children[child.pid], _started[child.pid] = child, process
-    return process
-
-
-def _environment() -> Mapping[str, str]:
-    """Ours, with the folder that holds the package `serving` on the path.
-
-    Raises:
-        ServiceError: it is nowhere.
-    """
-    spec = find_spec("serving")
-    beside = Path(__file__).parents[2]
-    if spec is not None and spec.submodule_search_locations:
-        root = Path(next(iter(spec.submodule_search_locations))).parent
-    elif (beside / "serving" / "__init__.py").is_file():
-        root = beside
-    else:
-        raise ServiceError("the package serving is not found: start from the project's folder")
-    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    return spawn(name, (sys.executable, "-m", f"serving.{name}", *options), folder / f"{name}.log")
 
 
 def _ports(settings: LocalSettings) -> dict[str, int]:
@@ -392,25 +292,3 @@ def _hold(name: str, port: int, host: str, held: contextlib.ExitStack) -> int:
 def _port_options(ports: Mapping[str, int], prefix: str) -> tuple[str, ...]:
     http, grpc = ports[f"{prefix}http_port"], ports[f"{prefix}grpc_port"]
     return ("--http-port", str(http), "--grpc-port", str(grpc))
-
-
-def _birth(pid: int) -> int | None:
-    """When a process was born, in ticks since the machine started; `None` where it has ended."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()  # the name before may hold anything
-    return None if fields[0] in "ZX" else int(fields[19])
-
-
-def _log_end(process: LocalProcess) -> str:
-    """The last line of a log that says something."""
-    try:
-        lines = Path(process.log).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        return f"no log ({error.strerror})"
-    told = [line.strip() for line in lines if line.strip()]
-    # What the processes say of themselves goes before what happened last.
-    chosen = [line for line in told if line.startswith("error: ") or " WARNING " in line] or told
-    return (chosen or ["an empty log"])[-1][-_LOG_CHARACTERS:] + f" (log: {process.log})"

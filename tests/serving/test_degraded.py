@@ -12,7 +12,7 @@ from etchline.bundle import load_bundle
 from etchline.bundle.shipped import SHIPPED
 from etchline.cli.app import app
 from etchline.images import encode_png, read_image, write_image
-from etchline.rollout.local import restart_process, stop_process
+from etchline.rollout.local_process import restart_process, stop_process
 from etchline.segmentation.classical_bundle import classical_bundle
 from tests.serving.asking import INFER, PREDICT, ask, infer_body, metric, scan
 from tests.serving.stand_in import StandIn, standing_in

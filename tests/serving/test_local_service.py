@@ -26,12 +26,11 @@ from etchline.rollout.local import (
     LocalSettings,
     is_ready,
     read_service,
-    restart_process,
     start_service,
-    stop_process,
     stop_service,
     wait_ready,
 )
+from etchline.rollout.local_process import restart_process, spawn, stop_process
 from etchline.rollout.signals import held_signals
 from etchline.storage import publish_folder
 from serving import predictor, transformer
@@ -151,15 +150,15 @@ def test_an_interruption_finds_every_process(tmp_path, monkeypatch):
     """Ctrl-C comes when a process runs that nobody has noted yet, and once more while it is stopped."""
     spawned = []
 
-    def spawn(name, options, folder):
+    def interrupted(name, options, folder):
         patient = "import signal, time; signal.signal(15, lambda *_: time.sleep(1) or exit()); time.sleep(60)"
-        process = local._spawn(name, (sys.executable, "-c", patient), folder / f"{name}.log")
+        process = spawn(name, (sys.executable, "-c", patient), folder / f"{name}.log")
         spawned.append(process)
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGINT)
         return process
 
-    monkeypatch.setattr(local, "_start", spawn)
+    monkeypatch.setattr(local, "_start", interrupted)
     again = threading.Timer(0.8, os.kill, (os.getpid(), signal.SIGINT))
     again.start()
     with pytest.raises(KeyboardInterrupt):
