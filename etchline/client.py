@@ -5,6 +5,7 @@ import binascii
 import contextlib
 import http.client
 import json
+import struct
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -22,14 +23,25 @@ from etchline.contours import ContourFormat
 from etchline.datasets import file_sha256
 from etchline.errors import ImageError, ServiceError, SettingsError
 from etchline.images import open_sink
-from etchline.images.formats import image_format
+from etchline.images.formats import PNG_SIGNATURE, image_format
 from etchline.images.sidecar import sidecar_text
 from etchline.segmentation.arbitration import Policy
 from etchline.segmentation.inputs import SegmentInput
-from etchline.segmentation.record import SegmentRecord, is_foreign, read_record
+from etchline.segmentation.record import (
+    NetworkOptions,
+    OptionsRecord,
+    SegmentRecord,
+    is_foreign,
+    read_record,
+)
 
 MODEL_PATH = "/v2/models/etchline/infer"
+ABOUT_PATH = "/about"
 _MESSAGE_LENGTH = 500
+_FACTS_TIMEOUT_S = 10.0
+_MOST_FACTS_BYTES = 2**16
+_PNG_HEADER = 33
+"""Bytes of signature and first chunk; width and height stand in it."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,25 @@ class _Response(BaseModel):
     outputs: list[_Output]
 
 
+class _ServedBundle(BaseModel):
+    name: str
+    digest: str
+
+
+class ServiceFacts(BaseModel):
+    """What a service says of itself.
+
+    Attributes:
+        bundle: what its networks come from.
+        policy: of requests that name none.
+        versions: as in its records.
+    """
+
+    bundle: _ServedBundle
+    policy: str
+    versions: dict[str, str]
+
+
 class ServiceClient:
     """Asks a service over the Open Inference Protocol, REST.
 
@@ -107,22 +138,51 @@ class ServiceClient:
         handlers = [urllib.request.ProxyHandler({})] if _is_here(host) else []
         self._opener = urllib.request.build_opener(*handlers)
 
+    def facts(self) -> ServiceFacts | None:
+        """What the service says of itself; `None` where it does not, or cannot be reached."""
+        try:
+            with self._opener.open(self.url + ABOUT_PATH, timeout=_FACTS_TIMEOUT_S) as response:
+                return ServiceFacts.model_validate_json(response.read(_MOST_FACTS_BYTES))
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValidationError):
+            return None
+
     def segment(self, item: SegmentInput, options: ClientOptions) -> ServiceAnswer:
         """The service's answer for an image.
 
         Raises:
             ImageError: the image cannot be read, or the service refuses it.
             DatasetError: the image has changed since its dataset was made.
-            ServiceError: the service cannot be reached, cannot answer now or answers something else.
+            ServiceError: the service cannot be reached, cannot answer now or answers something else, such as
+                the result of another image.
         """
         image_format(item.image)  # a clear error for what is no image, without the way there and back
-        file_sha256(item.image, item.sha256)
+        sha256 = file_sha256(item.image, item.sha256)
         try:
             data = item.image.read_bytes()
         except OSError as error:
             raise ImageError(f"{item.image}: cannot be read ({error.strerror})") from error
         body = self._post(item, json.dumps(_request(item, data, options)).encode(), options.timeout_s)
-        return self._parse(body, options)
+        answer = self._parse(body, options)
+        self._check(answer, item, sha256, options)
+        return answer
+
+    def _check(self, answer: ServiceAnswer, item: SegmentInput, sha256: str, options: ClientOptions) -> None:
+        """Refuses an answer for something else, before any result of an earlier run is touched.
+
+        Raises:
+            ServiceError: it is for another image, or its pictures are none of that image's size.
+        """
+        image = answer.record.image
+        if image.sha256 != sha256 or answer.record.outputs != output_names(item, options):
+            raise ServiceError(
+                f"{item.image}: the answer of {self.url} is for another image or other options; check the URL"
+            )
+        for name, data in (("mask", answer.mask), ("confidence", answer.confidence)):
+            if not _is_picture(data, image.height, image.width):
+                raise ServiceError(
+                    f"{item.image}: the {name} of {self.url} is no picture of "
+                    f"{image.width} x {image.height} px; nothing is written"
+                )
 
     def _post(self, item: SegmentInput, body: bytes, timeout_s: float) -> bytes:
         request = urllib.request.Request(
@@ -174,7 +234,6 @@ def write_answer(answer: ServiceAnswer, item: SegmentInput, out_dir: Path, optio
 
     Raises:
         ImageError: its record would replace a file of another origin.
-        ServiceError: the mask is no picture of the image's size.
         OutputError: a result cannot be written.
     """
     base = out_dir / item.stem.parent / item.stem.name
@@ -192,6 +251,57 @@ def write_answer(answer: ServiceAnswer, item: SegmentInput, out_dir: Path, optio
     for ending, data in zip(options.contours, answer.contours, strict=True):
         storage.write_bytes(base.with_name(f"{item.stem.name}.{ending}"), data)
     storage.write_text(record, answer.record_text)
+
+
+def complete_record(
+    item: SegmentInput, out_dir: Path, options: ClientOptions, facts: ServiceFacts | None
+) -> SegmentRecord | None:
+    """The record of results in `out_dir` that the service would give again; `None` where it must be asked.
+
+    As for `etchline segment`: the same bytes, bundle, versions and options, and all results exist. What ran
+    the networks may be another engine, because masks do not depend on it; a degraded answer is asked again.
+
+    Args:
+        item: the image.
+        out_dir: where its results would go.
+        options: what is asked.
+        facts: what the service says of itself; `None`: nothing is known to be complete.
+
+    Raises:
+        ImageError: the image cannot be read.
+        DatasetError: it has changed since its dataset was made.
+    """
+    base = out_dir / item.stem.parent
+    earlier = read_record(base / f"{item.stem.name}.json")
+    if earlier is None or facts is None or earlier.degraded or earlier.options.network is None:
+        return None
+    wanted = OptionsRecord(
+        contours=options.contours,
+        pixel_size_nm=options.pixel_size_nm or item.pixel_size_nm,
+        network=NetworkOptions(
+            policy=options.policy or facts.policy,
+            scale="auto" if options.scale is None else options.scale,
+            backend=earlier.options.network.backend,
+        ),
+    )
+    is_same = (
+        (earlier.bundle.digest, earlier.versions) == (facts.bundle.digest, facts.versions)
+        and earlier.options == wanted
+        and earlier.outputs == output_names(item, options)
+        and all((base / name).is_file() for name in earlier.outputs)
+    )
+    return earlier if is_same and earlier.image.sha256 == file_sha256(item.image, item.sha256) else None
+
+
+def output_names(item: SegmentInput, options: ClientOptions) -> tuple[str, ...]:
+    """Names of an image's results but the record, as the record names them.
+
+    Raises:
+        ImageError: the image cannot be read.
+    """
+    name, suffix = item.stem.name, ".tif" if image_format(item.image) == "tiff" else ".png"
+    pictures = (f"{name}_lines{suffix}", f"{name}_confidence.png", f"{name}_overlay.png")
+    return (*pictures, *(f"{name}.{ending}" for ending in options.contours))
 
 
 def check_target(item: SegmentInput, out_dir: Path) -> None:
@@ -230,11 +340,23 @@ def _request(item: SegmentInput, data: bytes, options: ClientOptions) -> dict[st
 
 def _write_tiff(path: Path, answer: ServiceAnswer) -> None:
     mask_hw = cv2.imdecode(np.frombuffer(answer.mask, np.uint8), cv2.IMREAD_UNCHANGED)
-    height, width = answer.record.image.height, answer.record.image.width
-    if mask_hw is None or mask_hw.shape != (height, width) or mask_hw.dtype != np.uint8:
-        raise ServiceError(f"{path}: the service's mask is no picture of {width} x {height} px")
+    assert mask_hw is not None, "the client has checked the answer"
+    height, width = mask_hw.shape
     with open_sink(path, height, width) as sink:
-        sink.write(mask_hw)
+        sink.write(mask_hw.astype(np.uint8, copy=False))
+
+
+def _is_picture(png: bytes, height: int, width: int) -> bool:
+    """Whether this is a PNG of 8-bit grey levels and this size; its header is asked before its pixels."""
+    if len(png) < _PNG_HEADER or not png.startswith(PNG_SIGNATURE):
+        return False
+    if struct.unpack_from(">II", png, len(PNG_SIGNATURE) + 8) != (width, height):
+        return False
+    try:
+        pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return False
+    return pixels is not None and pixels.shape == (height, width) and pixels.dtype == np.uint8
 
 
 def _message(error: urllib.error.HTTPError) -> str:

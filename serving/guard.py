@@ -20,8 +20,10 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEADER_LENGTH = b"inference-header-content-length"
-_V2 = re.compile(r"^/v2/models/[^/]+(/versions/[^/]+)?/infer$")
-_V1 = re.compile(r"^/v1/models/[^/]+:(predict|explain)$")
+_V2 = re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer")
+_V1 = re.compile(r"/v1/models/[^/]+:(predict|explain)")
+# The framework's routes take a line's end behind a path for nothing.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # Lists and numbers cost far more memory parsed than written.
 MAX_JSON_LISTS = 100_000
 MAX_JSON_VALUES = 4_194_304
@@ -63,8 +65,11 @@ class RequestGuard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, or answers it with 4xx."""
         path = scope.get("path", "")
-        is_v2 = bool(_V2.match(path))
-        if scope["type"] != "http" or scope["method"] != "POST" or not (is_v2 or _V1.match(path)):
+        if scope["type"] == "http" and _CONTROL.search(path):
+            await _answer(send, RefusedError(404, "there is nothing at a path with control characters"))
+            return
+        is_v2 = bool(_V2.fullmatch(path))
+        if scope["type"] != "http" or scope["method"] != "POST" or not (is_v2 or _V1.fullmatch(path)):
             await self._app(scope, receive, send)
             return
         try:
@@ -125,6 +130,8 @@ def with_plain_tensors(body: bytes, header_length: bytes | None) -> bytes:
                 400, "inference-header-content-length: must be the length of the JSON part, within the body"
             )
         request, binary = _parse(body[: int(header_length)]), body[int(header_length) :]
+    if not isinstance(request.get("id"), str | None):
+        raise RefusedError(400, "id: must be a string")
     inputs = request.get("inputs")
     if not isinstance(inputs, list):
         raise RefusedError(400, "inputs: missing or no list; give a list with one tensor")

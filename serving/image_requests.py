@@ -19,7 +19,7 @@ from etchline.images.sidecar import MAX_SIDECAR_BYTES
 from etchline.segmentation.arbitration import Policy
 from serving.settings import TransformerSettings
 from serving.tensors import from_base64, only_input, read_array, read_bytes, read_text
-from serving.uris import fetch_image
+from serving.uris import MAX_URI, FetchedImage, fetch_image
 
 OutputName = Literal["mask", "confidence", "contours", "record", "overlay"]
 OUTPUTS: tuple[OutputName, ...] = ("mask", "confidence", "contours", "record", "overlay")
@@ -28,7 +28,6 @@ DEFAULT_OUTPUTS: tuple[OutputName, ...] = ("mask", "confidence", "record")
 _PROTOCOL_PARAMETERS = ("binary_data_output",)
 _NAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,200}")
 _ARRAY_NAME = "image.png"
-_MAX_URI_BYTES = 4096
 MOST_PIXEL_NM = 1e6
 """A millimetre: no microscope's pixel is larger, and contours in files stay within their numbers."""
 
@@ -82,6 +81,7 @@ class ImageRequest:
     Attributes:
         name: for the record.
         data: the encoded image.
+        sidecar: the text that a microscope has written beside it; `None` where there is none.
         options: see `RequestOptions`.
         outputs: what the answer holds, in this order.
     """
@@ -90,6 +90,7 @@ class ImageRequest:
     data: bytes
     options: RequestOptions
     outputs: tuple[OutputName, ...]
+    sidecar: bytes | None = None
 
 
 def from_v2(request: InferRequest, settings: TransformerSettings) -> ImageRequest:
@@ -103,12 +104,12 @@ def from_v2(request: InferRequest, settings: TransformerSettings) -> ImageReques
     tensor = only_input(request, ("image", "uri"))
     limit = settings.listen.max_bytes
     if tensor.name == "uri":
-        name, data = fetch_image(read_text(tensor, _MAX_URI_BYTES), settings.uri_prefixes, limit)
+        found = fetch_image(read_text(tensor, MAX_URI), settings.uri_prefixes, limit)
     elif tensor.datatype == "BYTES":
-        name, data = "image", read_bytes(tensor, limit)
+        found = FetchedImage("image", read_bytes(tensor, limit))
     else:
-        name, data = _ARRAY_NAME, _png(read_array(tensor, np.uint8, 2, settings.max_pixels))
-    return ImageRequest(_name(options, name), data, options, outputs)
+        found = FetchedImage(_ARRAY_NAME, _png(read_array(tensor, np.uint8, 2, settings.max_pixels)))
+    return _request(found, options, outputs)
 
 
 def from_v1(body: Mapping[str, Any], settings: TransformerSettings) -> list[ImageRequest]:
@@ -127,9 +128,16 @@ def from_v1(body: Mapping[str, Any], settings: TransformerSettings) -> list[Imag
         raise InvalidInput("parameter encoding: KServe v1 gives PNG only; ask for raw pixels over /v2/")
     outputs: tuple[OutputName, ...] = ("mask", "record", *(("contours",) if options.contours else ()))
     return [
-        ImageRequest(_name(options, name), data, options, outputs)
-        for name, data in (_instance(instance, settings) for instance in instances)
+        _request(found, options, outputs)
+        for found in (_instance(instance, settings) for instance in instances)
     ]
+
+
+def _request(found: FetchedImage, options: RequestOptions, outputs: tuple[OutputName, ...]) -> ImageRequest:
+    """The request for an image; what the client says of it goes before what lies beside it."""
+    text = options.microscope_text
+    sidecar = text.encode() if text else found.sidecar
+    return ImageRequest(_name(options, found.name), found.data, options, outputs, sidecar)
 
 
 def parse_options(parameters: Mapping[str, Any]) -> RequestOptions:
@@ -161,13 +169,13 @@ def _outputs(names: list[str], options: RequestOptions) -> tuple[OutputName, ...
     return tuple(name for name in OUTPUTS if name in names)
 
 
-def _instance(instance: object, settings: TransformerSettings) -> tuple[str, bytes]:
-    """Name and bytes of one image of a v1 request."""
+def _instance(instance: object, settings: TransformerSettings) -> FetchedImage:
+    """One image of a v1 request."""
     limit = settings.listen.max_bytes
     if isinstance(instance, dict) and instance.keys() == {"image"} and isinstance(instance["image"], dict):
-        return "image", from_base64("image.b64", instance["image"].get("b64"))
+        return FetchedImage("image", from_base64("image.b64", instance["image"].get("b64")))
     if isinstance(instance, dict) and instance.keys() == {"uri"} and isinstance(instance["uri"], str):
-        return fetch_image(instance["uri"][:_MAX_URI_BYTES], settings.uri_prefixes, limit)
+        return fetch_image(instance["uri"], settings.uri_prefixes, limit)
     raise InvalidInput('instances: each must be {"image": {"b64": ...}} or {"uri": ...}')
 
 

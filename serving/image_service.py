@@ -12,9 +12,10 @@ from kserve.errors import InvalidInput
 from kserve.logging import logger
 
 from etchline.bundle import Bundle
-from etchline.bundle.segmenting import NetworkChoice, network_bundle
+from etchline.bundle.segmenting import NetworkChoice, network_bundle, patch_edge
 from etchline.errors import InputError
 from etchline.images import encode_png, image_size, read_image
+from etchline.images.sidecar import sidecar_paths
 from etchline.segmentation.classical_bundle import classical_bundle
 from etchline.segmentation.files import FileOptions, segment_file
 from etchline.segmentation.inputs import SegmentInput
@@ -60,6 +61,7 @@ class ImageService:
         self._bundle = bundle
         self._settings = settings
         self._connection = connection
+        self._patch_px = patch_edge(bundle)
 
     def segment(
         self, request: ImageRequest, deadline: Deadline, trace: Mapping[str, str] | None = None
@@ -106,19 +108,31 @@ class ImageService:
         path = folder / "image" / request.name
         path.parent.mkdir()
         path.write_bytes(request.data)
-        if request.options.microscope_text:
-            beside = path.with_suffix(".txt")
-            if beside != path:
-                beside.write_text(request.options.microscope_text, encoding="utf-8")
+        beside = sidecar_paths(path)[0]
+        if request.sidecar and beside != path:
+            beside.write_bytes(request.sidecar)
         height, width = image_size(path)
-        scale = request.options.scale or 1.0
-        limit = self._settings.max_pixels
-        if height * width * max(scale, 1.0) ** 2 > limit:
-            raise InvalidInput(
-                f"image: {width} x {height} px at scale {scale:g} is over the service's limit of {limit} px; "
-                "cut it into parts, or run `etchline segment` where it lies"
-            )
+        self._check_size(height, width, request.options.scale or 1.0)
         return SegmentInput(path, PurePosixPath(path.stem))
+
+    def _check_size(self, height: int, width: int, scale: float) -> None:
+        """Refuses what costs too much. A narrow image costs as much as the patches that it is padded to.
+
+        Raises:
+            InvalidInput: more pixels than the limit.
+        """
+        factor, limit = max(scale, 1.0), self._settings.max_pixels
+        edges = [max(edge * factor, self._patch_px) for edge in (height, width)]
+        if edges[0] * edges[1] > limit:
+            padded = (
+                ""
+                if min(height, width) * factor >= self._patch_px
+                else f", in patches of {self._patch_px} px,"
+            )
+            raise InvalidInput(
+                f"image: {width} x {height} px at scale {scale:g}{padded} is over the service's limit of "
+                f"{limit} px; cut it into parts, or run `etchline segment` where it lies"
+            )
 
     def _segment(
         self, request: ImageRequest, item: SegmentInput, folder: Path, backend: RemoteBackend
@@ -134,7 +148,8 @@ class ImageService:
         networks = FileOptions(options.contours, options.pixel_size_nm, network=applied)
         segmenting = network_bundle(self._bundle, choice, backend)
         try:
-            return folder / "networks", segment_file(item, folder / "networks", networks, segmenting)[0]
+            record, _ = segment_file(item, folder / "networks", networks, segmenting)
+            return folder / "networks", _answered_by(record, backend)
         except PredictorError as error:
             if not options.allow_degraded:
                 raise Unavailable(f"{error}; allow_degraded would give the classical answer") from error
@@ -143,6 +158,14 @@ class ImageService:
             plain = FileOptions(options.contours, options.pixel_size_nm)
             record, _ = segment_file(item, folder / "classical", plain, classical_bundle())
             return folder / "classical", record.model_copy(update={"degraded": error.fault})
+
+
+def _answered_by(record: SegmentRecord, backend: RemoteBackend) -> SegmentRecord:
+    """The record with the name of what has answered for this image: before, only the last one was known."""
+    options = record.options
+    assert options.network is not None
+    network = options.network.model_copy(update={"backend": backend.name})
+    return record.model_copy(update={"options": options.model_copy(update={"network": network})})
 
 
 def _collect(

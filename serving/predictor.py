@@ -13,10 +13,12 @@ from kserve.errors import InvalidInput
 from kserve.logging import configure_logging, logger
 
 from etchline.backends.interface import Backend, Role, check_batch
-from etchline.bundle import Bundle, load_bundle
-from etchline.bundle.golden import check_golden
+from etchline.bundle import Bundle
 from etchline.errors import EtchlineError, MissingPackageError, SettingsError
+from etchline.segmentation.files import library_versions
 from serving.batching import Batcher, BatchSettings
+from serving.bundles import served_bundle
+from serving.readiness import check_networks
 from serving.server import GuardedServer
 from serving.settings import PREDICTOR_MODELS, PredictorSettings, parse_predictor
 from serving.tensors import named_inputs, read_array
@@ -128,17 +130,27 @@ def serve(settings: PredictorSettings) -> None:
     """Serves until SIGINT or SIGTERM. Nothing listens before the golden patch is segmented as it should be.
 
     Raises:
-        BundleError: the bundle cannot be used, or the golden patch comes out differently.
+        StorageError: the bundle cannot be fetched.
+        BundleError: it cannot be used, or the golden patch comes out differently.
+        SettingsError: a port is in use.
         EtchlineError: see `open_backend`.
     """
-    bundle = load_bundle(settings.bundle)
+    with served_bundle(settings.bundle) as bundle:
+        _serve(bundle, settings)
+
+
+def _serve(bundle: Bundle, settings: PredictorSettings) -> None:
     backend = open_backend(bundle, settings)
-    iou = check_golden(bundle, backend)
+    iou = check_networks(bundle, backend)
     logger.info("bundle %s on %s: golden IoU %.4f", bundle.digest[:12], backend.name, iou)
     batching = BatchSettings(settings.max_batch, settings.max_wait_ms / 1000, settings.max_queue)
     batcher = Batcher(backend.infer, batching)
     models = [NetworkModel(role, bundle, backend, batcher) for role in backend.roles]
-    GuardedServer(settings.listen, on_refusal=lambda _: None).serve(models)
+    GuardedServer(settings.listen, lambda _: None, _facts(bundle)).serve(models)
+
+
+def _facts(bundle: Bundle) -> dict[str, Any]:
+    return {"bundle": {"name": bundle.manifest.name, "digest": bundle.digest}, "versions": library_versions()}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -133,11 +133,12 @@ class RemoteBackend:
         self._deadline = deadline
         self._metadata = tuple((trace or {}).items())
         self._networks = connection.bundle.manifest.networks
+        self._engines: dict[str, None] = {}
 
     @property
     def name(self) -> str:
-        """See `Backend.name`."""
-        return f"predictor: {self._connection.engine}"
+        """See `Backend.name`: what has answered for this image, or before the first answer, the last one."""
+        return f"predictor: {', '.join(self._engines) or self._connection.engine}"
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -232,8 +233,12 @@ class RemoteBackend:
         mask, score = raw.get("mask", b""), raw.get("score", b"")
         if len(mask) != np.prod(shape) or len(score) != 4 * shape[0]:
             raise PredictorError("failed", f"predictor {address}: its answer is not for {shape[0]} views")
+        score_b = np.frombuffer(score, "<f4")
+        if not np.isfinite(score_b).all():
+            raise PredictorError("failed", f"predictor {address}: its scores are no finite numbers")
         self._connection.engine = response.parameters["backend"].string_param
-        return Inference(np.frombuffer(mask, np.uint8).reshape(shape), np.frombuffer(score, "<f4"))
+        self._engines[self._connection.engine] = None
+        return Inference(np.frombuffer(mask, np.uint8).reshape(shape), score_b)
 
 
 def _request(

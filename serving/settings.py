@@ -1,16 +1,33 @@
 """How the two processes are started: their settings, as options of their commands."""
 
 import argparse
+import math
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from etchline.backends.interface import ROLES
-from etchline.bundle.shipped import bundle_folder
 from etchline.errors import SettingsError
+from serving.uris import parse_prefix
 
 MEBIBYTE = 2**20
 MODEL = "etchline"
 """The transformer's model; the predictor's have the role behind it."""
+_MOST = {
+    "http_port": 65535,
+    "grpc_port": 65535,
+    "max_bytes": 2**31 - 1,
+    "threads": 1024,
+    "max_batch": 4096,
+    "max_wait_ms": 60_000,
+    "max_queue": 1_000_000,
+    "deadline_s": 24 * 3600,
+    "max_pixels": 10**11,
+    "max_instances": 1000,
+    "max_running": 1000,
+    "max_waiting": 100_000,
+    "calls_at_once": 1000,
+    "views_per_call": 4096,
+}
+"""What is above is a slip of the keyboard; gRPC cannot count longer messages than that."""
 PREDICTOR_MODELS = {role: f"{MODEL}-{role}" for role in ROLES}
 
 
@@ -23,6 +40,9 @@ class ListenSettings:
         http_port: of REST and metrics.
         grpc_port: of gRPC.
         max_bytes: of a request, over REST and gRPC.
+
+    Raises:
+        SettingsError: no address, or a number out of its range.
     """
 
     host: str = "127.0.0.1"
@@ -30,13 +50,22 @@ class ListenSettings:
     grpc_port: int = 8081
     max_bytes: int = 64 * MEBIBYTE
 
+    def __post_init__(self) -> None:
+        if not self.host.strip():
+            raise SettingsError(
+                "--host: is empty, which would be every address; say 0.0.0.0 if you want that"
+            )
+        _check_ranges(self, "http_port", "grpc_port", "max_bytes")
+        if self.http_port == self.grpc_port:
+            raise SettingsError(f"--http-port and --grpc-port are both {self.http_port}; choose two ports")
+
 
 @dataclass(frozen=True)
 class PredictorSettings:
     """The predictor.
 
     Attributes:
-        bundle: its folder.
+        bundle: nano, a folder, or `s3://bucket/prefix`.
         listen: where it listens.
         backend: "auto" or "torch".
         device: as torch spells it.
@@ -46,10 +75,10 @@ class PredictorSettings:
         max_queue: views that may wait.
 
     Raises:
-        SettingsError: a number that must be positive is not.
+        SettingsError: a number out of its range.
     """
 
-    bundle: Path
+    bundle: str
     listen: ListenSettings = field(default_factory=ListenSettings)
     backend: str = "auto"
     device: str = "cpu"
@@ -59,9 +88,9 @@ class PredictorSettings:
     max_queue: int = 256
 
     def __post_init__(self) -> None:
-        _check_positive(self, "max_batch", "max_queue")
-        if self.max_wait_ms < 0:
-            raise SettingsError(f"max_wait_ms={self.max_wait_ms}: must not be negative")
+        _check_ranges(self, "max_batch", "max_queue", *(() if self.threads is None else ("threads",)))
+        if self.max_wait_ms:
+            _check_ranges(self, "max_wait_ms")
 
 
 @dataclass(frozen=True)
@@ -69,7 +98,7 @@ class TransformerSettings:
     """The transformer.
 
     Attributes:
-        bundle: its folder; the predictor must run the same one.
+        bundle: as the predictor's, which must run the same one.
         listen: where it listens.
         predictor: host:port of the predictor's gRPC.
         deadline_s: of one request, waiting included.
@@ -82,10 +111,10 @@ class TransformerSettings:
         uri_prefixes: where images may be taken from by `uri`; none by default.
 
     Raises:
-        SettingsError: a number that must be positive is not.
+        SettingsError: a number out of its range, no host:port, or a prefix that is no absolute place.
     """
 
-    bundle: Path
+    bundle: str
     listen: ListenSettings = field(default_factory=ListenSettings)
     predictor: str = "127.0.0.1:9001"
     deadline_s: float = 60.0
@@ -98,14 +127,19 @@ class TransformerSettings:
     uri_prefixes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_positive(self, "deadline_s", "max_pixels", "max_instances", "max_running", "max_waiting")
-        _check_positive(self, "calls_at_once", "views_per_call")
+        _check_ranges(self, "deadline_s", "max_pixels", "max_instances", "max_running", "max_waiting")
+        _check_ranges(self, "calls_at_once", "views_per_call")
+        host, _, port = self.predictor.rpartition(":")
+        if not host or not (port.isascii() and port.isdigit() and 0 < int(port) <= _MOST["grpc_port"]):
+            raise SettingsError(f"--predictor-host {self.predictor}: give HOST:PORT, such as 127.0.0.1:9001")
+        for prefix in self.uri_prefixes:
+            parse_prefix(prefix)
 
 
 def parse_predictor(arguments: list[str] | None = None) -> PredictorSettings:
     """The settings from a command line; `None` takes that of the process."""
     parser = _parser("serving.predictor", "The predictor: the networks of a bundle over gRPC and REST.", 9000)
-    own = PredictorSettings(Path())
+    own = PredictorSettings("")
     parser.add_argument("--backend", default=own.backend, help="auto or torch")
     parser.add_argument("--device", default=own.device, help="as torch spells it, such as cuda:0")
     parser.add_argument("--threads", type=int, help="of one inference")
@@ -113,13 +147,13 @@ def parse_predictor(arguments: list[str] | None = None) -> PredictorSettings:
     parser.add_argument("--max-wait-ms", type=float, default=own.max_wait_ms, help="of a batch for more")
     parser.add_argument("--max-queue", type=int, default=own.max_queue, help="views that may wait")
     known = vars(parser.parse_args(arguments))
-    return PredictorSettings(bundle_folder(known.pop("bundle")), _listen(known), **known)
+    return PredictorSettings(known.pop("bundle"), _listen(known), **known)
 
 
 def parse_transformer(arguments: list[str] | None = None) -> TransformerSettings:
     """The settings from a command line; `None` takes that of the process."""
     parser = _parser("serving.transformer", "The transformer: images in, lines out.", 8080)
-    own = TransformerSettings(Path())
+    own = TransformerSettings("")
     parser.add_argument(
         "--predictor-host",
         "--predictor_host",
@@ -141,11 +175,11 @@ def parse_transformer(arguments: list[str] | None = None) -> TransformerSettings
         action="append",
         default=[],
         metavar="PREFIX",
-        help="images may be taken from below this file:// prefix; may be given several times",
+        help="images may lie below file:///folder/ or s3://bucket/prefix/; may be given several times",
     )
     known = vars(parser.parse_args(arguments))
     known["uri_prefixes"] = tuple(known["uri_prefixes"])
-    return TransformerSettings(bundle_folder(known.pop("bundle")), _listen(known), **known)
+    return TransformerSettings(known.pop("bundle"), _listen(known), **known)
 
 
 def _parser(module: str, description: str, http_port: int) -> argparse.ArgumentParser:
@@ -157,7 +191,7 @@ def _parser(module: str, description: str, http_port: int) -> argparse.ArgumentP
         allow_abbrev=False,
     )
     own = ListenSettings()
-    parser.add_argument("--bundle", required=True, help="folder of the bundle, or nano")
+    parser.add_argument("--bundle", required=True, help="folder of the bundle, s3://bucket/prefix, or nano")
     parser.add_argument("--host", default=own.host, help="address to listen on; 0.0.0.0 is every one")
     parser.add_argument("--http-port", "--http_port", type=int, default=http_port, help="REST and metrics")
     parser.add_argument("--grpc-port", "--grpc_port", type=int, default=http_port + 1, help="gRPC")
@@ -170,7 +204,13 @@ def _listen(known: dict[str, object]) -> ListenSettings:
     return ListenSettings(**{name: known.pop(name) for name in names})  # type: ignore[arg-type]
 
 
-def _check_positive(settings: object, *names: str) -> None:
+def _check_ranges(settings: object, *names: str) -> None:
+    """Refuses what is not above 0, above `_MOST`, or no number at all.
+
+    Raises:
+        SettingsError: naming the value and its range.
+    """
     for name in names:
-        if getattr(settings, name) <= 0:
-            raise SettingsError(f"{name}={getattr(settings, name)}: must be above 0")
+        value = getattr(settings, name)
+        if not (math.isfinite(value) and 0 < value <= _MOST[name]):
+            raise SettingsError(f"{name}={value}: must be above 0 and at most {_MOST[name]}")

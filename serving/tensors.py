@@ -120,7 +120,11 @@ def read_text(tensor: InferInput, max_bytes: int) -> str:
     data = tensor.data
     is_packed = (tensor.parameters or {}).get(CONTENT_ENCODING) == "base64"
     if not is_packed and isinstance(data, list) and len(data) == 1 and isinstance(data[0], str):
-        return data[0][:max_bytes]
+        if len(data[0]) > max_bytes:
+            raise InvalidInput(
+                f"{tensor.name}: {len(data[0])} characters, more than the limit of {max_bytes}"
+            )
+        return data[0]
     try:
         return read_bytes(tensor, max_bytes).decode()
     except UnicodeDecodeError as error:

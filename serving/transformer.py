@@ -13,18 +13,21 @@ from kserve import InferRequest, InferResponse, Model
 from kserve.errors import InvalidInput
 from kserve.logging import configure_logging, logger
 
-from etchline.bundle import Bundle, load_bundle
-from etchline.bundle.golden import check_golden
+from etchline.bundle import Bundle
 from etchline.bundle.manifest import GOLDEN_PATCH
 from etchline.errors import EtchlineError
+from etchline.segmentation.files import library_versions
 from serving import metrics
 from serving.answers import to_v1, to_v2
+from serving.bundles import served_bundle
 from serving.errors import QueueFull, Unavailable
 from serving.image_requests import ImageRequest, from_v1, from_v2
 from serving.image_service import ImageService, SegmentedImage
+from serving.readiness import check_networks
 from serving.remote_backend import Deadline, PredictorConnection, RemoteBackend
 from serving.server import GuardedServer
 from serving.settings import MODEL, TransformerSettings, parse_transformer
+from serving.uris import open_prefixes
 
 FORWARDED = ("traceparent", "tracestate", "x-request-id")
 _MAX_HEADER = 512
@@ -197,7 +200,7 @@ def become_ready(
     golden, told = bundle.path(GOLDEN_PATCH).read_bytes(), ""
     while not model.ready:
         try:
-            iou = check_golden(bundle, RemoteBackend(connection, Deadline(GOLDEN_DEADLINE_S)))
+            iou = check_networks(bundle, RemoteBackend(connection, Deadline(GOLDEN_DEADLINE_S)))
             service.warm_up(golden, Deadline(GOLDEN_DEADLINE_S))
         except (EtchlineError, Unavailable) as error:
             if str(error) != told:
@@ -214,6 +217,15 @@ def become_ready(
             model.ready = True
 
 
+def facts_of(bundle: Bundle) -> dict[str, Any]:
+    """What `GET /about` tells: by it a client sees whether an earlier result is what it would get now."""
+    return {
+        "bundle": {"name": bundle.manifest.name, "digest": bundle.digest},
+        "policy": bundle.manifest.arbitration.policy,
+        "versions": library_versions(),
+    }
+
+
 def count_refusal(status: int) -> None:
     """Counts a REST request that no model has seen."""
     metrics.ERRORS.labels("too_large" if status == 413 else "invalid_input").inc()
@@ -223,9 +235,16 @@ def serve(settings: TransformerSettings) -> None:
     """Serves until SIGINT or SIGTERM: live at once, ready when the golden patch comes out right.
 
     Raises:
+        StorageError: the bundle cannot be fetched, or S3 is named as a prefix and cannot be used.
         BundleError: the bundle cannot be used.
+        SettingsError: a port is in use.
     """
-    bundle = load_bundle(settings.bundle)
+    with served_bundle(settings.bundle) as bundle:
+        _serve(bundle, settings)
+
+
+def _serve(bundle: Bundle, settings: TransformerSettings) -> None:
+    open_prefixes(settings.uri_prefixes, settings.deadline_s)
     connection = PredictorConnection(
         settings.predictor, bundle, settings.calls_at_once, settings.views_per_call
     )
@@ -233,7 +252,7 @@ def serve(settings: TransformerSettings) -> None:
     model = LineModel(service, settings)
     threading.Thread(target=become_ready, args=(model, service, bundle, connection), daemon=True).start()
     try:
-        GuardedServer(settings.listen, count_refusal).serve([model])
+        GuardedServer(settings.listen, count_refusal, facts_of(bundle)).serve([model])
     finally:
         model.close()
 

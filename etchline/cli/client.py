@@ -20,6 +20,7 @@ from etchline.cli.segment import (
     ContoursOption,
     InputsArgument,
     OutOption,
+    OverwriteOption,
     PixelSizeOption,
     PolicyOption,
     ScaleOption,
@@ -28,7 +29,7 @@ from etchline.cli.segment import (
 from etchline.errors import EtchlineError, SettingsError
 
 if TYPE_CHECKING:
-    from etchline.client import ClientOptions, ServiceClient
+    from etchline.client import ClientOptions, ServiceClient, ServiceFacts
     from etchline.segmentation.inputs import SegmentInput
     from etchline.segmentation.record import SegmentRecord
 
@@ -46,10 +47,18 @@ TimeoutOption = Annotated[float, typer.Option("--timeout-s", help="Longest wait 
 
 @dataclass(frozen=True)
 class _Asked:
-    """What became of one image; `record` is `None` where it failed."""
+    """What became of one image.
+
+    Attributes:
+        item: the image.
+        record: `None` where it failed.
+        is_new: false where the results were complete already.
+        error: the one line that says why it failed, and its exit code.
+    """
 
     item: "SegmentInput"
     record: "SegmentRecord | None" = None
+    is_new: bool = True
     error: str | None = None
     exit_code: int = 0
 
@@ -64,14 +73,16 @@ def client(
     pixel_size_nm: PixelSizeOption = None,
     forbid_degraded: ForbidOption = False,
     timeout_s: TimeoutOption = 300.0,
+    overwrite: OverwriteOption = False,
     json_output: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Find the metal lines of SEM images by a running service.
 
     Writes for each image what `etchline segment` writes: mask, confidence, overlay, contours and record. The
-    masks are the same. Where the service could not ask its networks, its answer is the classical
-    segmenter's; the record and a warning say so.
+    masks are the same. Images whose results are complete are skipped, so an interrupted run goes on where it
+    stopped. Where the service could not ask its networks, its answer is the classical segmenter's; the record
+    and a warning say so.
     """
     with exit_codes(debug):
         from etchline.bundle.segmenting import parse_policy, parse_scale
@@ -92,18 +103,28 @@ def client(
         )
         service = ServiceClient(url)
         items = collect_inputs(inputs, out)
-        results = (_ask(service, item, out, options) for item in items)
+        facts = None if overwrite else service.facts()
+        results = (_ask(service, item, out, options, facts) for item in items)
         _report(list(progress("client", results, len(items))), out, json_output)
 
 
-def _ask(service: "ServiceClient", item: "SegmentInput", out: Path, options: "ClientOptions") -> _Asked:
+def _ask(
+    service: "ServiceClient",
+    item: "SegmentInput",
+    out: Path,
+    options: "ClientOptions",
+    facts: "ServiceFacts | None",
+) -> _Asked:
     from etchline.cli.stored_images import stored_images
-    from etchline.client import check_target, write_answer
+    from etchline.client import check_target, complete_record, write_answer
 
     around = stored_images()
     try:
         with around(item, out) if around else contextlib.nullcontext():
             check_target(item, out)
+            earlier = complete_record(item, out, options, facts)
+            if earlier is not None:
+                return _Asked(item, earlier, is_new=False)
             answer = service.segment(item, options)
             write_answer(answer, item, out, options)
     except EtchlineError as error:
@@ -126,7 +147,9 @@ def _report(asked: list[_Asked], out: Path, json_output: bool) -> None:
         lines = sum(record.counts.lines for record in records)
         flagged = sum(record.counts.flagged_cells for record in records)
         cells = sum(record.counts.cells for record in records)
-        parts = [f"{len(records)} segmented"]
+        skipped = sum(_status(each) == "skipped" for each in asked)
+        parts = [f"{len(records) - skipped} segmented"]
+        parts += [f"{skipped} already complete"] if skipped else []
         parts += [f"{len(degraded)} degraded"] if degraded else []
         parts += [f"{len(failed)} failed"] if failed else []
         line = f"{', '.join(parts)}: {lines} lines, {flagged} of {cells} cells flagged; results in {out}"
@@ -144,7 +167,7 @@ def _summary(asked: list[_Asked]) -> dict[str, Any]:
     images = [
         {
             "image": str(each.item.image),
-            "status": "done" if each.record else "failed",
+            "status": _status(each),
             "record": f"{each.item.stem}.json" if each.record else None,
             "degraded": each.record.degraded if each.record else None,
             "counts": each.record.counts.model_dump() if each.record else None,
@@ -153,8 +176,15 @@ def _summary(asked: list[_Asked]) -> dict[str, Any]:
         for each in asked
     ]
     totals = {
-        "done": sum(each.record is not None for each in asked),
+        "done": sum(_status(each) == "done" for each in asked),
+        "skipped": sum(_status(each) == "skipped" for each in asked),
         "degraded": sum(each.record is not None and each.record.degraded is not None for each in asked),
         "failed": sum(each.record is None for each in asked),
     }
     return {"images": images, "total": totals}
+
+
+def _status(asked: _Asked) -> str:
+    if asked.record is None:
+        return "failed"
+    return "done" if asked.is_new else "skipped"

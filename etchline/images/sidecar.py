@@ -12,10 +12,14 @@ MAX_SIDECAR_BYTES = 2**20
 """Larger text files beside an image are somebody's measurements, not a microscope's record."""
 
 
+def sidecar_paths(path: Path) -> tuple[Path, ...]:
+    """Where a microscope may have written text beside an image; the first that is there counts."""
+    return (path.with_suffix(".txt"), path.with_suffix(".TXT"))
+
+
 def sidecar_text(path: Path) -> str | None:
     """The text of `<stem>.txt` (or .TXT) beside the image; None where there is none that can be read."""
-    for suffix in (".txt", ".TXT"):
-        sidecar = path.with_suffix(suffix)
+    for sidecar in sidecar_paths(path):
         try:
             if sidecar.is_file() and sidecar.stat().st_size <= MAX_SIDECAR_BYTES:
                 return _decode(sidecar.read_bytes())

@@ -6,33 +6,31 @@ so that another program can ask or stop it.
 
 import contextlib
 import http.client
-import os
-import signal
+import math
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from etchline import storage
 from etchline.bundle import load_bundle
-from etchline.errors import ServiceError, SettingsError
+from etchline.errors import OutputError, ServiceError, SettingsError
+from etchline.rollout.local_process import LocalProcess, Part, log_end, spawn, stop_all
+from etchline.rollout.signals import held_signals
 
 STATE = "service.json"
 _POLL_S = 0.1
-_STOP_WITHIN_S = 15.0
-_LOG_CHARACTERS = 600
 _START_TRIES = 3
+_NAMES = ("predictor", "transformer")
 _PORTS = ("http_port", "grpc_port", "predictor_http_port", "predictor_grpc_port")
-# Popen objects of our own children: they have to be waited for, or they stay as zombies.
-_children: "dict[int, subprocess.Popen[bytes]]" = {}
+_MOST_READY_S = 24 * 3600.0
+_MOST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,9 @@ class LocalSettings:
         ready_within_s: the golden patch must come out right within this time.
         predictor_options: further options of `python -m serving.predictor`.
         transformer_options: further options of `python -m serving.transformer`.
+
+    Raises:
+        SettingsError: no address, a port that is none, or a time that is none.
     """
 
     host: str = "127.0.0.1"
@@ -59,30 +60,20 @@ class LocalSettings:
     predictor_options: tuple[str, ...] = ()
     transformer_options: tuple[str, ...] = ()
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LocalProcess(_Part):
-    """One process: its id, when it was born (in the kernel's ticks: ids are given again), command and log."""
-
-    name: str
-    pid: int
-    born: int
-    command: tuple[str, ...]
-    log: str
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it still runs."""
-        child = _children.get(self.pid)
-        if child is not None and child.poll() is not None:
-            return False
-        return _birth(self.pid) == self.born
+    def __post_init__(self) -> None:
+        if not self.host.strip():
+            raise SettingsError("--host: is empty; give an address such as 127.0.0.1")
+        for name in _PORTS:
+            if not 0 <= getattr(self, name) <= _MOST_PORT:
+                option = name.replace("_", "-")
+                raise SettingsError(f"--{option} {getattr(self, name)}: must lie in 0 to {_MOST_PORT}")
+        if not (math.isfinite(self.ready_within_s) and 0 < self.ready_within_s <= _MOST_READY_S):
+            raise SettingsError(
+                f"--ready-within-s {self.ready_within_s}: must be above 0 and at most {_MOST_READY_S:g}"
+            )
 
 
-class LocalService(_Part):
+class LocalService(Part):
     """A running service.
 
     Attributes:
@@ -120,12 +111,14 @@ def start_service(bundle: Path, folder: Path, settings: LocalSettings | None = N
     Raises:
         BundleError: the bundle cannot be used.
         SettingsError: a port is in use.
-        ServiceError: a process ended, or the service was not ready in time; then nothing runs any more. The
-            message holds the end of the log.
+        ServiceError: the folder's service still runs; or a process ended, or the service was not ready in
+            time; then nothing runs any more. The message holds the end of the log.
+        OutputError: the folder cannot be written.
     """
     settings = settings or LocalSettings()
     load_bundle(bundle)  # both would refuse it, too, but seconds later
-    folder.mkdir(parents=True, exist_ok=True)
+    _check_free(folder)
+    _empty_logs(folder)
     for _ in range(_START_TRIES - 1):
         ports = _ports(settings)
         try:
@@ -137,37 +130,67 @@ def start_service(bundle: Path, folder: Path, settings: LocalSettings | None = N
     return _start_at(_ports(settings), bundle, folder, settings)
 
 
+def _check_free(folder: Path) -> None:
+    """Refuses a folder whose service runs: its `service.json` is all that tells others of it.
+
+    Raises:
+        ServiceError: a process of it runs.
+    """
+    try:
+        earlier = read_service(folder)
+    except ServiceError:
+        return
+    running = [each for each in (earlier.predictor, earlier.transformer) if each.is_running]
+    if running:
+        numbers = " ".join(str(each.pid) for each in running)
+        raise ServiceError(
+            f"{folder}: the service of this folder still runs ({earlier.url}); stop it (Ctrl-C where it was "
+            f"started, or kill {numbers}) or choose another folder"
+        )
+
+
+def _empty_logs(folder: Path) -> None:
+    """Empty logs: what earlier services have written there would be taken for this one's."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _NAMES:
+            (folder / f"{name}.log").write_bytes(b"")
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be written ({error.strerror or error}); choose another folder"
+        ) from error
+
+
 def _start_at(ports: Mapping[str, int], bundle: Path, folder: Path, settings: LocalSettings) -> LocalService:
     shared = ("--bundle", str(bundle.resolve()), "--host", settings.host)
     address = f"{settings.host}:{ports['predictor_grpc_port']}"
-    predictor = _start(
-        "predictor",
-        (*shared, *_port_options(ports, "predictor_"), *settings.predictor_options),
-        folder,
-    )
+    options = {
+        "predictor": (*_port_options(ports, "predictor_"), *settings.predictor_options),
+        "transformer": (
+            *_port_options(ports, ""),
+            "--predictor-host",
+            address,
+            *settings.transformer_options,
+        ),
+    }
+    running: dict[str, LocalProcess] = {}
     try:
-        transformer = _start(
-            "transformer",
-            (*shared, *_port_options(ports, ""), "--predictor-host", address, *settings.transformer_options),
-            folder,
+        for name in _NAMES:
+            with held_signals():  # else an interruption finds a process that is not noted yet
+                running[name] = _start(name, (*shared, *options[name]), folder)
+        service = LocalService(
+            bundle=str(bundle.resolve()),
+            url=f"http://{settings.host}:{ports['http_port']}",
+            grpc_address=f"{settings.host}:{ports['grpc_port']}",
+            predictor_url=f"http://{settings.host}:{ports['predictor_http_port']}",
+            predictor_address=address,
+            predictor=running["predictor"],
+            transformer=running["transformer"],
         )
-    except BaseException:
-        stop_process(predictor)
-        raise
-    service = LocalService(
-        bundle=str(bundle.resolve()),
-        url=f"http://{settings.host}:{ports['http_port']}",
-        grpc_address=f"{settings.host}:{ports['grpc_port']}",
-        predictor_url=f"http://{settings.host}:{ports['predictor_http_port']}",
-        predictor_address=address,
-        predictor=predictor,
-        transformer=transformer,
-    )
-    try:
         storage.write_text(folder / STATE, service.model_dump_json(indent=1) + "\n")
         wait_ready(service, settings.ready_within_s)
     except BaseException:  # Ctrl-C, too: nothing may be left running
-        stop_service(service)
+        stop_all(list(running.values()))
         raise
     return service
 
@@ -206,78 +229,26 @@ def wait_ready(service: LocalService, within_s: float) -> None:
     while True:
         for process in (service.predictor, service.transformer):
             if not process.is_running:
-                raise ServiceError(f"the {process.name} ended: {_log_end(process)}")
+                raise ServiceError(f"the {process.name} ended: {log_end(process)}")
         if is_ready(service):
             return
         if time.monotonic() > until:
             raise ServiceError(
-                f"the service is not ready after {within_s:g} s: {_log_end(service.transformer)}"
+                f"the service is not ready after {within_s:g} s: {log_end(service.transformer)}"
             )
         time.sleep(_POLL_S)
 
 
 def stop_service(service: LocalService) -> None:
-    """Stops both processes, requests in work finished; what has already ended is left alone."""
-    try:
-        stop_process(service.transformer)
-    finally:
-        stop_process(service.predictor)
+    """Stops both processes, requests in work finished; what has already ended is left alone.
 
-
-def stop_process(process: LocalProcess, within_s: float = _STOP_WITHIN_S) -> None:
-    """Ends a process: asks first, after `within_s` seconds it is killed."""
-    for number, patience_s in ((signal.SIGTERM, within_s), (signal.SIGKILL, within_s)):
-        if not process.is_running:
-            break
-        os.kill(process.pid, number)
-        until = time.monotonic() + patience_s
-        while process.is_running and time.monotonic() < until:
-            time.sleep(_POLL_S / 2)
-    child = _children.pop(process.pid, None)
-    if child is not None:
-        child.wait()
-
-
-def restart_process(process: LocalProcess) -> LocalProcess:
-    """The same command again, after the process has ended."""
-    return _spawn(process.name, process.command, Path(process.log))
+    A signal that would end this program meanwhile waits until both have ended.
+    """
+    stop_all([service.predictor, service.transformer])
 
 
 def _start(name: str, options: tuple[str, ...], folder: Path) -> LocalProcess:
-    return _spawn(name, (sys.executable, "-m", f"serving.{name}", *options), folder / f"{name}.log")
-
-
-def _spawn(name: str, command: tuple[str, ...], log: Path) -> LocalProcess:
-    with log.open("ab") as file:
-        # A session of its own: Ctrl-C is for the program that started it, which then stops both in order.
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=_environment(),
-        )
-    _children[child.pid] = child
-    return LocalProcess(name=name, pid=child.pid, born=_birth(child.pid) or 0, command=command, log=str(log))
-
-
-def _environment() -> Mapping[str, str]:
-    """Ours, with the folder that holds the package `serving` on the path.
-
-    Raises:
-        ServiceError: it is nowhere.
-    """
-    spec = find_spec("serving")
-    beside = Path(__file__).parents[2]
-    if spec is not None and spec.submodule_search_locations:
-        root = Path(next(iter(spec.submodule_search_locations))).parent
-    elif (beside / "serving" / "__init__.py").is_file():
-        root = beside
-    else:
-        raise ServiceError("the package serving is not found: start from the project's folder")
-    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    return spawn(name, (sys.executable, "-m", f"serving.{name}", *options), folder / f"{name}.log")
 
 
 def _ports(settings: LocalSettings) -> dict[str, int]:
@@ -321,25 +292,3 @@ def _hold(name: str, port: int, host: str, held: contextlib.ExitStack) -> int:
 def _port_options(ports: Mapping[str, int], prefix: str) -> tuple[str, ...]:
     http, grpc = ports[f"{prefix}http_port"], ports[f"{prefix}grpc_port"]
     return ("--http-port", str(http), "--grpc-port", str(grpc))
-
-
-def _birth(pid: int) -> int | None:
-    """When a process was born, in ticks since the machine started; `None` where it has ended."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()  # the name before may hold anything
-    return None if fields[0] in "ZX" else int(fields[19])
-
-
-def _log_end(process: LocalProcess) -> str:
-    """The last line of a log that says something."""
-    try:
-        lines = Path(process.log).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        return f"no log ({error.strerror})"
-    told = [line.strip() for line in lines if line.strip()]
-    # What the processes say of themselves goes before what happened last.
-    chosen = [line for line in told if line.startswith("error: ") or " WARNING " in line] or told
-    return (chosen or ["an empty log"])[-1][-_LOG_CHARACTERS:] + f" (log: {process.log})"

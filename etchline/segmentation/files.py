@@ -225,7 +225,7 @@ def _is_current(
     same = (
         earlier.image.sha256 == sha256
         and earlier.bundle.digest == bundle.digest
-        and earlier.versions == _versions()
+        and earlier.versions == library_versions()
         and earlier.options == chosen
         and earlier.outputs == results.outputs
     )
@@ -260,7 +260,7 @@ def _record(
     return SegmentRecord(
         image=image,
         bundle=BundleRecord(name=bundle.name, digest=bundle.digest),
-        versions=_versions(),
+        versions=library_versions(),
         options=chosen,
         normalisation=NormalisationRecord(**dataclasses.asdict(result.normalisation)),
         segmenter=result.segmenter,
@@ -277,7 +277,8 @@ def _record(
     )
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Versions of etchline and of what the pixels of a result depend on, for the record."""
     return {
         "etchline": __version__,
         "python": platform.python_version(),

@@ -18,10 +18,12 @@ class StandIn(grpc_predict_v2_pb2_grpc.GRPCInferenceServiceServicer):
         delay_s: before each answer.
         refusals: status codes of the first calls.
         views: how many views it answers for; `None`: as many as asked.
+        score: of every view.
     """
 
-    def __init__(self, digest, delay_s=0.0, refusals=(), views=None):
+    def __init__(self, digest, delay_s=0.0, refusals=(), views=None, score=1.0):
         self.digest, self.delay_s, self.refusals, self.views = digest, delay_s, list(refusals), views
+        self.score, self.engine = score, "stand-in"
         self.metadata = []
         self.batches = []
 
@@ -33,7 +35,7 @@ class StandIn(grpc_predict_v2_pb2_grpc.GRPCInferenceServiceServicer):
         if self.refusals:
             context.abort(self.refusals.pop(0), "as the test wants")
         shape[0] = shape[0] if self.views is None else self.views
-        mask, score = np.zeros(shape, np.uint8), np.ones(shape[0], np.float32)
+        mask, score = np.zeros(shape, np.uint8), np.full(shape[0], self.score, np.float32)
         return pb.ModelInferResponse(
             model_name=request.model_name,
             outputs=[
@@ -43,7 +45,7 @@ class StandIn(grpc_predict_v2_pb2_grpc.GRPCInferenceServiceServicer):
             raw_output_contents=[mask.tobytes(), score.tobytes()],
             parameters={
                 "bundle_digest": pb.InferParameter(string_param=self.digest),
-                "backend": pb.InferParameter(string_param="stand-in"),
+                "backend": pb.InferParameter(string_param=self.engine),
             },
         )
 

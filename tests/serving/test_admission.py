@@ -143,7 +143,7 @@ class Warmed:
 
 
 def test_an_unexpected_error_does_not_keep_it_from_becoming_ready(monkeypatch, caplog):
-    monkeypatch.setattr("serving.transformer.check_golden", lambda bundle, backend: 1.0)
+    monkeypatch.setattr("serving.transformer.check_networks", lambda bundle, backend: 1.0)
     bundle = load_bundle(SHIPPED)
     model = LineModel(None, TransformerSettings(SHIPPED))
     monkeypatch.setattr("serving.transformer.logger.propagate", True)

@@ -1,3 +1,4 @@
+import base64
 import json
 import re
 import threading
@@ -7,11 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 from etchline.cli.app import app
-from etchline.images import write_image
+from etchline.images import encode_png, write_image
 from tests.segmentation.drawing import tracks
-from tests.serving.asking import scan
+from tests.serving.asking import INFER, ask, infer_body, scan
 
 pytestmark = pytest.mark.xdist_group("serving")
+PICTURES = ("mask", "confidence", "overlay")
 NOBODY = "http://127.0.0.1:1"
 
 
@@ -105,7 +107,7 @@ def test_good_images_are_done_first(client, service, tmp_path):
     arguments = [f"{name}.png" for name in "bcdea"]
     result = client(*arguments, "--out", "out", "--url", service.url, "--json")
     assert result.exit_code == 2
-    assert json.loads(result.stdout)["total"] == {"done": 1, "degraded": 0, "failed": 4}
+    assert json.loads(result.stdout)["total"] == {"done": 1, "skipped": 0, "degraded": 0, "failed": 4}
     errors = result.stderr.splitlines()
     assert "b.png: is not a PNG" in errors[0]
     assert "c.png: the service refuses it: c.png: is truncated" in errors[1]
@@ -123,3 +125,68 @@ def test_what_the_microscope_wrote_beside_the_image_counts(client, service, tmp_
     (tmp_path / "a.txt").write_text(text)
     assert client("a.png", "--out", "out", "--url", service.url).exit_code == 0
     assert json.loads((tmp_path / "out" / "a.json").read_text())["image"]["pixel_size_nm"] == 4.2
+
+
+def test_what_is_complete_is_skipped(client, service, tmp_path):
+    """As `etchline segment` does; and a change of anything that the result depends on is not overlooked."""
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
+
+    def statuses(*options):
+        result = client("a.png", "b.png", "--out", "out", "--url", service.url, "--json", *options)
+        assert result.exit_code == 0, result.output
+        return [image["status"] for image in json.loads(result.stdout)["images"]]
+
+    assert statuses() == ["done", "done"]
+    assert statuses() == ["skipped", "skipped"]
+    result = client("a.png", "b.png", "--out", "out", "--url", service.url)
+    assert result.stdout.startswith("0 segmented, 2 already complete: ")
+    (tmp_path / "out" / "a_confidence.png").unlink()
+    assert statuses() == ["done", "skipped"]
+    write_image(tmp_path / "b.png", scan(seed=1))
+    assert statuses() == ["skipped", "done"]
+    assert statuses("--pixel-size-nm", "4.2") == ["done", "done"]
+    assert statuses("--pixel-size-nm", "4.2", "--policy", "patch") == ["done", "done"]
+    assert statuses("--pixel-size-nm", "4.2", "--policy", "patch", "--overwrite") == ["done", "done"]
+    for name, change in (("a", {"degraded": "down"}), ("b", {"versions": {"etchline": "0"}})):
+        path = tmp_path / "out" / f"{name}.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert statuses("--pixel-size-nm", "4.2", "--policy", "patch") == ["done", "done"]
+
+
+@pytest.fixture
+def answered(client, service, tmp_path):
+    """The service's true answer for a.png, and what `etchline client` made of it."""
+    assert client("a.png", "--out", "out", "--url", service.url).exit_code == 0
+    body = infer_body((tmp_path / "a.png").read_bytes(), [*PICTURES, "record"], name="a.png")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    return json.loads(ask(service.url + INFER, body).body), files
+
+
+def wrong_pictures():
+    """Contents of a picture that cannot be the image's."""
+    small = encode_png(scan()[:100])
+    return [b"", b"no picture", encode_png(scan())[:200], small, b"GIF89a" + small, encode_png(scan())[:-60]]
+
+
+@pytest.mark.parametrize("output", ["mask", "confidence"])
+def test_pictures_that_are_not_the_images(client, other_service, answered, output, tmp_path):
+    reply, files = answered
+    for content in wrong_pictures():
+        changed = [
+            {**each, "data": [base64.b64encode(content).decode()]} if each["name"] == output else each
+            for each in reply["outputs"]
+        ]
+        url = other_service(200, json.dumps({**reply, "outputs": changed}).encode())
+        result = client("a.png", "--out", "out", "--url", url)
+        assert result.exit_code == 3
+        assert f"a.png: the {output} of {url} is no picture of 210 x 150 px" in result.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
+
+
+def test_an_answer_for_another_image(client, other_service, answered, tmp_path):
+    reply, files = answered
+    write_image(tmp_path / "a.png", scan(seed=1))
+    result = client("a.png", "--out", "out", "--url", other_service(200, json.dumps(reply).encode()))
+    assert result.exit_code == 3
+    assert "is for another image or other options" in result.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files

@@ -12,7 +12,7 @@ from etchline.bundle import load_bundle
 from etchline.bundle.shipped import SHIPPED
 from etchline.cli.app import app
 from etchline.images import encode_png, read_image, write_image
-from etchline.rollout.local import restart_process, stop_process
+from etchline.rollout.local_process import restart_process, stop_process
 from etchline.segmentation.classical_bundle import classical_bundle
 from tests.serving.asking import INFER, PREDICT, ask, infer_body, metric, scan
 from tests.serving.stand_in import StandIn, standing_in
@@ -113,7 +113,7 @@ def test_the_client_tells(lonely, tmp_path):
     write_image(tmp_path / "a.png", scan())
     result = CliRunner().invoke(app, ["client", image, "--out", str(out), "--url", url, "--json"])
     assert result.exit_code == 0
-    assert json.loads(result.stdout)["total"] == {"done": 1, "degraded": 1, "failed": 0}
+    assert json.loads(result.stdout)["total"] == {"done": 1, "skipped": 0, "degraded": 1, "failed": 0}
     assert "warning: a.png: degraded, the classical answer (predictor down)" in result.stderr
     result = CliRunner().invoke(app, ["client", image, "--out", str(out), "--url", url, "--forbid-degraded"])
     assert result.exit_code == 3

@@ -203,6 +203,11 @@ def test_masks_stay_the_same_under_load(service, mask_hw, png):
     others = [encode_png(scan(seed=seed)) for seed in range(1, 4)]
     images = [png, *others, png, *others]
     alone = {image: ask(service.url + INFER, infer_body(image)).picture("confidence") for image in images}
+    names = ("etchline_batch_requests_total", "etchline_batches_total")
+    samples = [f'{name}{{role="patch"}}' for name in names]
+    answered = 'etchline_images_total{answer="networks"}'
+    before = [metric(service.predictor_url, sample) for sample in samples]
+    images_before = metric(service.url, answered)
     with ThreadPoolExecutor(len(images)) as threads:
         replies = list(threads.map(lambda image: ask(service.url + INFER, infer_body(image)), images))
     assert [reply.status for reply in replies] == [200] * len(images)
@@ -210,4 +215,9 @@ def test_masks_stay_the_same_under_load(service, mask_hw, png):
         found = reply.picture("confidence").astype(int)
         assert np.abs(found - alone[image]).max() <= 2
     assert (replies[0].picture("mask") != mask_hw).sum() <= 1
-    assert metric(service.url, 'etchline_images_total{answer="networks"}') >= 16
+    assert metric(service.url, answered) == images_before + len(images)
+    requests, batches = (
+        metric(service.predictor_url, sample) - old for sample, old in zip(samples, before, strict=True)
+    )
+    assert requests >= len(images)
+    assert batches < requests  # some went together, else this test shows nothing

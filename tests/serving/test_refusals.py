@@ -36,13 +36,13 @@ def with_parameters(**parameters):
     return infer_body(PNG, **parameters)
 
 
-def huge_png(edge):
-    """A PNG of `edge` x `edge` px whose pixels are not there."""
+def huge_png(edge, height=None):
+    """A PNG of `edge` columns and as many rows, or `height`, whose pixels are not there."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", edge, edge, 8, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", edge, height or edge, 8, 0, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", header)
@@ -88,6 +88,17 @@ V2 = [
     (tensor(data=[""]), 400, "is empty"),
     (tensor(data=[base64.b64encode(b"hello").decode()]), 400, "is not a PNG, JPEG, BMP or TIFF"),
     (tensor(data=[base64.b64encode(huge_png(20000)).decode()]), 400, f"limit of {MAX_PIXELS} px"),
+    (
+        tensor(data=[base64.b64encode(huge_png(10_000, 1)).decode()]),
+        400,
+        f"10000 x 1 px at scale 1, in patches of 128 px, is over the service's limit of {MAX_PIXELS} px",
+    ),
+    (
+        tensor(data=[base64.b64encode(huge_png(1, 10_000)).decode()]),
+        400,
+        "1 x 10000 px at scale 1, in patches",
+    ),
+    (pixels([[7] * 10_000], [1, 10_000]), 400, "10000 x 1 px at scale 1, in patches"),
     (tensor(parameters=[]), 400, "parameters must be an object"),
     (tensor(parameters={"binary_data_size": 4}), 400, "binary_data_size does not fit"),
     (pixels([1, 2, 3], [2, 2]), 400, "3 values do not make the shape"),
@@ -115,7 +126,10 @@ V2 = [
     (infer_body(PNG, ["contours"]), 400, "by the parameter contours"),
     ({**infer_body(PNG), "outputs": ["mask"]}, 400, "objects with a name"),
     (tensor(name="uri", data=["file:///etc/passwd"]), 400, "not below a prefix"),
-    (tensor(name="uri", data=["s3://bucket/image.png"]), 400, "need file:///"),
+    (tensor(name="uri", data=["s3://bucket/image.png"]), 400, "may read nothing there"),
+    (tensor(name="uri", data=["file:///" + "a" * 5000]), 400, "5008 characters, more than the limit of 4096"),
+    ({**infer_body(PNG), "id": 7}, 400, "id: must be a string"),
+    ({**infer_body(PNG), "id": ["a"]}, 400, "id: must be a string"),
     (tensor(name="uri", data=["file:///%00"]), 400, "no path"),
     (tensor(name="uri", data=["http://[::1"]), 400, "uri"),
     (b" " * (MAX_BYTES + 1), 413, "larger than the limit"),
@@ -130,6 +144,7 @@ V1 = [
     ({"instances": [{"image": {"b64": 7}}]}, "need a base64 string"),
     ({"instances": [{"image": {"b64": TEXT[:400]}}]}, "is truncated"),
     ({"instances": [{"uri": "file:///etc/passwd"}]}, "not below a prefix"),
+    ({"instances": [{"uri": "file:///" + "a" * 5000}]}, "5008 characters, more than the limit of 4096"),
     ({"instances": [{"image": {"b64": TEXT}}], "parameters": {"scale": [1]}}, "parameter scale"),
     ({"instances": [{"image": {"b64": TEXT}}], "parameters": {"encoding": "raw"}}, "gives PNG only"),
     ({"instances": [{"image": {"b64": TEXT}}], "parameters": 7}, "parameters an object"),
@@ -189,6 +204,12 @@ def test_unknown_models_versions_and_paths(service):
     assert ask(service.url + "/v1/models/other:predict", {"instances": [7]}).status == 404
     assert ask(service.url + "/v2/models/etchline/versions/1/infer", infer_body(PNG)).status == 501
     assert ask(service.url + "/v9").status == 404
+
+
+def test_a_line_end_behind_the_path_does_not_pass_the_guard(service):
+    for body in (b"{garbage", infer_body(PNG)):
+        assert ask(service.url + INFER + "%0A", body).status == 404
+    assert ask(service.url + PREDICT + "%0A", {"instances": []}).status == 404
 
 
 def test_nobody_can_unload_the_model(service):
@@ -265,8 +286,9 @@ def test_small_grpc_requests_do_not_stop_the_process(service):
     contents = pb.InferTensorContents(uint_contents=b"\x01" * 1_500_000)
     parameter = pb.InferParameter(bool_param=True)
     bad = [
-        ({"inputs": [tensor_of(name="a")] * 100_000}, "100000 inputs: more than the limit of 8"),
-        ({"raw_input_contents": [b""] * 100_000}, "100000 raw input contents"),
+        ({"inputs": [tensor_of(name="a")] * 100_000}, "more than 10000 parts"),
+        ({"inputs": [tensor_of(name="a")] * 1000}, "1000 inputs: more than the limit of 8"),
+        ({"raw_input_contents": [b""] * 1000}, "1000 raw input contents"),
         ({"outputs": [pb.ModelInferRequest.InferRequestedOutputTensor()] * 17}, "17 outputs"),
         ({"parameters": {str(number): parameter for number in range(65)}}, "65 parameters"),
         ({"inputs": [tensor_of(name="a", shape=[1] * 9)]}, "9 a: axes"),

@@ -119,3 +119,26 @@ def test_answers_that_are_none(bundle, digest, count, fault, message):
         with pytest.raises(PredictorError, match=message) as caught:
             backend.infer("patch", *views(2))
     assert caught.value.fault == fault
+
+
+def test_scores_that_are_no_numbers(bundle):
+    with standing_in(StandIn(bundle.digest, score=float("nan"))) as address:
+        backend = RemoteBackend(PredictorConnection(address, bundle), Deadline(5))
+        with pytest.raises(PredictorError, match="no finite numbers"):
+            backend.infer("patch", *views(1))
+
+
+def test_the_name_is_that_of_what_has_answered(bundle):
+    """Another engine may be there for the next image, or even in the midst of one."""
+    servicer = StandIn(bundle.digest)
+    with standing_in(servicer) as address:
+        connection = PredictorConnection(address, bundle)
+        first = RemoteBackend(connection, Deadline(5))
+        first.infer("patch", *views(1))
+        servicer.engine = "another"
+        second = RemoteBackend(connection, Deadline(5))
+        assert second.name == "predictor: stand-in"  # nothing has answered for it yet
+        second.infer("patch", *views(1))
+        assert (first.name, second.name) == ("predictor: stand-in", "predictor: another")
+        first.infer("patch", *views(1))
+    assert first.name == "predictor: stand-in, another"
