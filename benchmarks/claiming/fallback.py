@@ -12,7 +12,7 @@ from claiming.outcomes import FileSubject, Outcome
 from etchline.synthesis.stress import STRESS_LEVELS, draw_stressed
 
 MANY_ERRORS = 20
-GUARDED, WITHOUT = "guarded", "guarded, no fallback"
+WITHOUT = "no fallback"
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class StressSubject:
 
 def methods(context: Context) -> list[Method]:
     possible = possible_policies(context.bundle)
+    without = replace(context.own, name=WITHOUT, can_fall_back=False)
     found = [
-        replace(context.own, name=policy, policy=policy) for policy in ("patch", "full") if policy in possible
+        replace(without, name=f"{policy}, {WITHOUT}", policy=policy)
+        for policy in ("patch", "full")
+        if policy in possible and policy != context.own_policy
     ]
-    if GUARDED in possible:
-        guarded = replace(context.own, name=GUARDED, policy="guarded")
-        found = [guarded, replace(guarded, name=WITHOUT, can_fall_back=False), *found]
-    return [*found, CLASSICAL]
+    return [context.own, without, *found, CLASSICAL]
 
 
 def stress_subjects(context: Context) -> list[StressSubject]:
@@ -76,10 +76,10 @@ def measure(context: Context) -> Json:
             for level in levels
         },
     }
-    if GUARDED in found:
-        result["guarded_against"] = {
-            name: against(found[GUARDED], outcomes) for name, outcomes in found.items() if name != GUARDED
-        }
+    own = found[context.own.name]
+    result["bundle_against"] = {
+        name: against(own, outcomes) for name, outcomes in found.items() if name != context.own.name
+    }
     _print(context, result)
     return result
 
@@ -117,7 +117,7 @@ def _print(context: Context, result: Json) -> None:
         ],
     )
     print_table(
-        "ESD % by level; beside it images with more than 20 errors, and classical cells of guarded in %",
+        "ESD % by level; beside it images with more than 20 errors, and classical cells of the bundle in %",
         ("", *names, "fallback"),
         [
             [
@@ -126,16 +126,14 @@ def _print(context: Context, result: Json) -> None:
                     f"{100 * (each['rate']['value'] or 0):.1f} / {each['images_above_20_errors']['part']}"
                     for each in by_method.values()
                 ),
-                f"{100 * by_method[GUARDED]['cells_from_classical']['value']:.1f}"
-                if GUARDED in names
-                else "-",
+                f"{100 * by_method['bundle']['cells_from_classical']['value']:.1f}",
             ]
             for level, by_method in result["levels"].items()
         ],
     )
-    for name, each in result.get("guarded_against", {}).items():
+    for name, each in result["bundle_against"].items():
         points = percent(each["difference"])
-        print(f"guarded by {name}: ratio {plain(each['ratio'])}, difference {points} points")
+        print(f"bundle by {name}: ratio {plain(each['ratio'])}, difference {points} points")
 
 
 CLAIM = Claim(measure)

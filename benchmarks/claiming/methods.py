@@ -34,8 +34,8 @@ class Method:
         bundle: its folder; None is the classical segmenter.
         policy: None is the bundle's own.
         scale: a factor; None is "auto".
-        can_fall_back: False: where both models are speckled, the full model counts as not speckled, so that
-            the classical result is never taken and all else stays as it is.
+        can_fall_back: False: no image counts as unfamiliar, and where both models are speckled, the full
+            model counts as not speckled: the classical result is never taken, all else stays as it is.
     """
 
     name: str
@@ -101,5 +101,7 @@ def _opened(method: Method) -> SegmentBundle:
     found = network_bundle(bundle, NetworkChoice(policy=method.policy, scale=method.scale))
     settings = found.segmenter.settings
     if not method.can_fall_back:
-        settings = replace(settings, limits=replace(settings.limits, full_speckles=_NEVER))
+        settings = replace(
+            settings, limits=replace(settings.limits, full_speckles=_NEVER, fallback_below=0.0)
+        )
     return replace(found, segmenter=NetworkSegmenter(_BACKENDS[method.bundle], settings))

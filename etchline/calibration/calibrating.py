@@ -1,7 +1,7 @@
 """Networks in a bundle become calibrated: policy, limits and confidences by their validation images."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from etchline.calibration.cells import (
     origin_of,
     pool_cells,
 )
+from etchline.calibration.fallback import choose_fallback, fallback_json, measure_doubt
 from etchline.calibration.search import AnswersFolder, Bench, with_parts
 from etchline.datasets import Dataset, ImageEntry
 from etchline.errors import DatasetError
@@ -119,7 +120,11 @@ def calibrate(
         candidate = chosen.candidate
         arbitration = ArbitrationPart(policy=candidate.policy, limits=candidate.limits)
         confidence, reliabilities = _fit(bench, arbitration, own)
-    report = _report(bench, scored, chosen, reliabilities)
+    calibrated = with_parts(bundle, arbitration=arbitration, confidence=confidence)
+    doubted = measure_doubt(calibrated, dataset, entries, esd, jobs=jobs, steps=steps)
+    below = choose_fallback(doubted)
+    arbitration = arbitration.model_copy(update={"limits": replace(candidate.limits, fallback_below=below)})
+    report = {**_report(bench, scored, chosen, reliabilities), "fallback": fallback_json(doubted, below)}
     return Calibration(arbitration, confidence, tuple(scored), chosen, reliabilities, report)
 
 

@@ -147,7 +147,7 @@ def _score_image(
             alike = limits.spot_px, limits.spot_mean_below, chosen.sources()
             if alike not in known:
                 names = (f"result for {entry.image}", entry.mask)
-                mask_hw = _mask(chosen, source)
+                mask_hw = mask_of(chosen, source)
                 known[alike] = evaluate_masks(mask_hw, truth_hw, esd, names=names).counts
             counts.append(known[alike])
     return counts
@@ -166,7 +166,7 @@ def _own_cells(
         first = source.field_rows[0]
         for role in roles:
             alone = fit.under(role, ArbitrationLimits())
-            errors_hw = find_errors(_mask(alone, source), truth_hw, esd)
+            errors_hw = find_errors(mask_of(alone, source), truth_hw, esd)
             cells[role] = []
             for (x0, y0, x1, y1), values in compared.own_values(role):
                 errors = errors_in(errors_hw, (x0, y0 + first, x1, y1 + first))
@@ -180,7 +180,7 @@ def _result_cells(
     return measure_cells(entry, dataset, _remembering(bundle, NetworkChoice(), answers), esd)
 
 
-def _mask(fit: NetworkFit, source: WindowSource) -> npt.NDArray[np.uint8]:
+def mask_of(fit: NetworkFit, source: WindowSource) -> npt.NDArray[np.uint8]:
     """The mask of the whole file, uint8 0 or 255; the data bar is background."""
     first, last = source.field_rows
     mask_hw = np.zeros((source.height, source.width), np.uint8)

@@ -1,8 +1,8 @@
 """Whether an image is like what the networks have learnt, told by a sample of its patches.
 
 A single cell of low confidence says little about which segmenter is better there; the mean over an image says
-it well. On images with noise, blur or charging that no network had seen, taking the classical result for whole
-images of low mean confidence removed most of the errors that choosing the better one by the truth would
+it well. On images with noise, blur or charging that no network had seen, taking the classical result for
+whole images of low mean confidence removed most of the errors that choosing the better one by the truth would
 remove; choosing cell by cell removed fewer and cost errors on ordinary images (docs/results.md).
 """
 

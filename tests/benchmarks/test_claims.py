@@ -101,7 +101,7 @@ def test_every_claim_is_measured(drawn, capsys):
     assert policies["classical"]["rate"] == group["classical"]["rate"]
     assert policies["single"]["rate"] == found["compare"]["other"]["rate"]
     assert set(found["fallback"]["levels"]) == {level.name for level in STRESS_LEVELS}
-    assert found["fallback"]["methods"]["guarded, no fallback"]["cells_from_classical"]["part"] == 0
+    assert found["fallback"]["methods"]["no fallback"]["cells_from_classical"]["part"] == 0
     assert found["flags"]["errors_caught"]["whole"] == group["bundle"]["rate"]["part"]
     assert list(found["tile"]["variants"]) == list(VARIANTS)
     assert found["tile"]["variants"]["x1"]["classical"]["rate"]["ci95"] is None

@@ -1,0 +1,192 @@
+"""From which doubt on the classical result is better: measured on validation images and on spoilt copies.
+
+A laboratory's validation images look like those that were learnt, and say nothing about others. So they are
+also judged with noise, blur and charging added, far beyond what is learnt: from the limit found here on, the
+mean confidence of the networks' results decides which of the two segmenters is taken.
+
+Source: SegSEM, whose classical contours stand in where the network is in doubt; the measure is ours.
+"""
+
+import functools
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from etchline.bundle import Bundle
+from etchline.bundle.segmenting import NetworkChoice, network_bundle
+from etchline.calibration.search import mask_of
+from etchline.datasets import Dataset, ImageEntry
+from etchline.evaluation import EsdSettings, evaluate_masks
+from etchline.images import ArraySink, ArraySource, read_image, read_mask
+from etchline.processes import Steps, map_processes
+from etchline.segmentation.classical_bundle import classical_bundle
+from etchline.segmentation.multiscale import NetworkSegmenter
+from etchline.segmentation.normalise import normalise
+from etchline.segmentation.segmenter import Sinks, segment_source
+
+Grey = npt.NDArray[np.uint8]
+
+MOST_IMAGES = 16
+"""Judged in every way, spread evenly over the validation images: a few minutes on two cores."""
+LARGEST_PX = 1024
+"""Of larger images the middle is judged."""
+LIMITS = tuple(round(0.05 * step, 2) for step in range(20))
+
+
+def _noise(sigma: float) -> Callable[[Grey, np.random.Generator], Grey]:
+    return lambda image_hw, rng: _grey(image_hw + sigma * rng.standard_normal(image_hw.shape))
+
+
+def _blur(sigma_px: float) -> Callable[[Grey, np.random.Generator], Grey]:
+    return lambda image_hw, rng: np.asarray(cv2.GaussianBlur(image_hw, (0, 0), sigma_px), np.uint8)
+
+
+def _charging(levels: float) -> Callable[[Grey, np.random.Generator], Grey]:
+    """Slow bright and dark areas, about 200 px wide."""
+
+    def spoil(image_hw: Grey, rng: np.random.Generator) -> Grey:
+        height, width = image_hw.shape
+        coarse = rng.uniform(-levels, levels, (height // 200 + 2, width // 200 + 2)).astype(np.float32)
+        return _grey(image_hw + cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
+
+    return spoil
+
+
+def _grey(values_hw: npt.NDArray[Any]) -> Grey:
+    grey_hw: Grey = np.clip(np.rint(values_hw), 0, 255).astype(np.uint8)
+    return grey_hw
+
+
+# Of normalised images, whose range is 255 levels: from what networks bear to what nobody would scan.
+SPOILT: dict[str, Callable[[Grey, np.random.Generator], Grey]] = {
+    "as it is": lambda image_hw, rng: image_hw,
+    "noise 40": _noise(40),
+    "noise 80": _noise(80),
+    "blur 2 px": _blur(2),
+    "blur 4 px": _blur(4),
+    "charging 80": _charging(80),
+}
+
+
+@dataclass(frozen=True)
+class Doubted:
+    """One image, spoilt in one way, by both segmenters.
+
+    Attributes:
+        confidence: see `NetworkFit.familiarity`.
+        network_errors: of the networks' result.
+        classical_errors: of the classical result.
+        lines: that count.
+    """
+
+    confidence: float
+    network_errors: int
+    classical_errors: int
+    lines: int
+
+
+def measure_doubt(
+    bundle: Bundle,
+    dataset: Dataset,
+    entries: Sequence[ImageEntry],
+    esd: EsdSettings,
+    *,
+    jobs: int | None,
+    steps: Steps,
+) -> list[Doubted]:
+    """Both segmenters on up to 16 of the images, each as it is and spoilt.
+
+    Args:
+        bundle: calibrated; what it says of the fallback is not asked.
+        dataset: of the images.
+        entries: validation images.
+        esd: what counts as an error.
+        jobs: processes; see `map_processes`.
+        steps: shows progress.
+
+    Raises:
+        DatasetError: a file is missing or has changed.
+        ImageError: an image or mask cannot be read.
+    """
+    count = min(MOST_IMAGES, len(entries))
+    chosen = [entries[index * len(entries) // count] for index in range(count)]
+    items = [(entry, way) for entry in chosen for way in SPOILT]
+    work = functools.partial(_doubted, dataset=replace(dataset, images=()), bundle=bundle, esd=esd)
+    found = steps("fallback", map_processes(work, items, jobs), len(items))
+    return [one for one in found if one is not None]
+
+
+def choose_fallback(doubted: Sequence[Doubted]) -> float:
+    """The limit with the fewest errors over all images; of equal ones the least, 0 where none helps."""
+    return min(LIMITS, key=lambda limit: (errors_under(doubted, limit), limit))
+
+
+def errors_under(doubted: Sequence[Doubted], limit: float) -> int:
+    """Errors where the classical result is taken below this confidence."""
+    return sum(one.classical_errors if one.confidence < limit else one.network_errors for one in doubted)
+
+
+def fallback_json(doubted: Sequence[Doubted], limit: float) -> dict[str, Any]:
+    """What stands in the validation report."""
+    return {
+        "below": limit,
+        "images": len(doubted),
+        "lines": sum(one.lines for one in doubted),
+        "taken": sum(one.confidence < limit for one in doubted),
+        "errors": {
+            "with": errors_under(doubted, limit),
+            "without": errors_under(doubted, 0.0),
+            "classical": sum(one.classical_errors for one in doubted),
+            "best of both": sum(min(one.network_errors, one.classical_errors) for one in doubted),
+        },
+    }
+
+
+def _doubted(
+    item: tuple[ImageEntry, str], dataset: Dataset, bundle: Bundle, esd: EsdSettings
+) -> Doubted | None:
+    """`None` where the policy has no calibration to tell a confidence by."""
+    entry, way = item
+    dataset.verify(entry)
+    image = read_image(dataset.image_path(entry))
+    first, last = image.field_rows
+    field_hw = normalise(image.pixels_hw, image.field_rows)[first:last]
+    truth_hw = read_mask(dataset.mask_path(entry))[first:last]
+    middle = _middle(*field_hw.shape)
+    field_hw, truth_hw = np.ascontiguousarray(field_hw[middle]), np.ascontiguousarray(truth_hw[middle])
+    rng = np.random.default_rng(zlib.crc32(f"{entry.image}\0{way}".encode()))
+    source = ArraySource(SPOILT[way](field_hw, rng))
+    fit = _never_falling_back(bundle).fit(source)
+    confidence = fit.familiarity()
+    if confidence is None:
+        return None
+    by_network, by_classical = (
+        evaluate_masks(mask_hw, truth_hw, esd).counts
+        for mask_hw in (mask_of(fit, source), _classical_mask(source))
+    )
+    return Doubted(confidence, by_network.errors, by_classical.errors, by_network.lines)
+
+
+def _middle(height: int, width: int) -> tuple[slice, slice]:
+    top, left = (max(0, (length - LARGEST_PX) // 2) for length in (height, width))
+    return slice(top, top + LARGEST_PX), slice(left, left + LARGEST_PX)
+
+
+def _never_falling_back(bundle: Bundle) -> NetworkSegmenter:
+    segmenter: NetworkSegmenter = network_bundle(bundle, NetworkChoice()).segmenter  # type: ignore[assignment]
+    limits = replace(segmenter.settings.limits, fallback_below=0.0)
+    return NetworkSegmenter(segmenter.backend, replace(segmenter.settings, limits=limits))
+
+
+def _classical_mask(source: ArraySource) -> Grey:
+    classical = classical_bundle()
+    mask, confidence = (ArraySink(source.height, source.width) for _ in range(2))
+    segment_source(
+        source, classical.segmenter, Sinks(mask, confidence), classical.calibration, classical.settings
+    )
+    return mask.pixels_hw
