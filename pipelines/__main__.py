@@ -3,9 +3,10 @@
 import contextlib
 import datetime
 import json
+import os
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -69,7 +70,10 @@ def run(
     init: Annotated[
         str, typer.Option(metavar="random|CKPT|BUNDLE", help="First weights, as `etchline train` takes them.")
     ] = "nano",
-    model: Annotated[str, typer.Option(help="patch, full, both or single.")] = "patch",
+    model: Annotated[
+        Literal["both", "patch", "full", "single"],
+        typer.Option(help="The patch model, the full model (from the patch model), both, or one for both."),
+    ] = "patch",
     champion: Annotated[
         str, typer.Option(metavar="BUNDLE", help="What is in service; default: a first deployment.")
     ] = "",
@@ -95,7 +99,8 @@ def run(
 ) -> None:
     """Run a pipeline; the path of its report is the last line on stdout.
 
-    Exit code 0: promoted. 1: rejected by a gate, or rolled back. 2: bad input. 3: anything else.
+    Exit code 0: promoted. 1: rejected by a gate, or rolled back. 2: bad input. 3: anything else. 130:
+    interrupted; a run does not go on, it is started again.
     """
     with exit_codes(debug):
         pipeline = _pipeline(name)
@@ -177,6 +182,43 @@ def _check(arguments: dict[str, Any], moto: bool) -> None:
         raise SettingsError(f"--jobs {arguments['jobs']}: must be 0 or more")
     if moto and not is_s3(arguments["destination"]):
         raise SettingsError("--moto serves an s3:// destination; give --destination s3://bucket/prefix")
+    if not moto:
+        _check_destination(arguments["destination"])
+    if arguments["champion"]:
+        _check_champion(arguments["champion"])
+    if arguments["keep_serving"]:
+        from etchline.rollout.switching import check_champion
+
+        check_champion(arguments["champion"], Path(arguments["serving_dir"]))
+
+
+def _check_destination(destination: str) -> None:
+    """Whether something may be published there, as far as it can be told without writing."""
+    from etchline.storage import is_s3, open_store
+
+    if is_s3(destination):
+        open_store(destination).kind()
+        return
+    there = next(
+        each
+        for each in (Path(destination).absolute(), *Path(destination).absolute().parents)
+        if each.exists()
+    )
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise SettingsError(f"--destination {destination}: {there} is no folder that can be written")
+
+
+def _check_champion(champion: str) -> None:
+    """Whether there is such a bundle; one in S3 is verified by the steps that read it."""
+    from etchline.bundle import load_bundle
+    from etchline.bundle.manifest import MANIFEST
+    from etchline.bundle.shipped import bundle_folder
+    from etchline.storage import is_s3, open_store
+
+    if not is_s3(champion):
+        load_bundle(bundle_folder(champion))
+    elif open_store(champion).sha256(MANIFEST) is None:
+        raise SettingsError(f"--champion {champion}: there is no {MANIFEST}; give the location of a bundle")
 
 
 def _deliver(report: dict[str, Any], folder: Path, json_output: bool) -> None:
