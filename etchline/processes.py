@@ -85,7 +85,7 @@ def map_processes(
 def interrupted_once() -> Iterator[None]:
     """The first Ctrl-C, stop or hang-up signal interrupts the block; its clean-up is not disturbed by others.
 
-    A process that is told to stop (`kill`, a pod's end) so comes to its end like one after Ctrl-C, and a second
+    A process that is told to stop (`kill`, the end of a pod) ends as after Ctrl-C, and a second
     Ctrl-C, or one that reaches it from two sides, leaves nothing half stopped. Python handles signals in the
     main thread only: elsewhere, nothing changes.
 

@@ -15,6 +15,7 @@ from etchline.rollout.switching import (
     Endpoint,
     check_champion,
     ensure_in_service,
+    fetch_for,
     in_service,
     promote,
     read_endpoint,
@@ -55,13 +56,23 @@ def deploy(location: str, *, champion: str, serving: str, keep_serving: bool, ru
             work.facts |= {"champion_url": in_use.url}
         elif keep_serving:
             check_champion(champion, folder)
+        _check_digest(location, folder)
         endpoint = start_beside(location, folder, announce=_noted(work, "service"))
         work.facts |= {"location": location, "digest": endpoint.digest, "url": endpoint.url}
-        published = PurePosixPath(location).name.removeprefix(PUBLISHED)
-        if published not in (endpoint.digest, PurePosixPath(location).name):
-            endpoint.stop()
-            raise RefusedError(f"{location}: is bundle {endpoint.digest}, not what was published there")
         return work.made(endpoint.service)
+
+
+def _check_digest(location: str, folder: Path) -> None:
+    """Refuses another bundle than the one whose digest its location carries.
+
+    Raises:
+        RefusedError: it is another.
+        EtchlineError: see `fetch_for`.
+    """
+    name = PurePosixPath(location).name
+    digest = fetch_for(location, folder).digest
+    if name.startswith(PUBLISHED) and name != f"{PUBLISHED}{digest}":
+        raise RefusedError(f"{location}: is bundle {digest}, not what was published there")
 
 
 def _noted(work: Recording, fact: str) -> Callable[[Path], None]:

@@ -88,7 +88,7 @@ def start_beside(
     Raises:
         EtchlineError: see `fetch_bundle` and `start_service`; nothing is left running.
     """
-    bundle = _fetch(location, folder)
+    bundle = fetch_for(location, folder)
     place = folder / SERVICES / f"{bundle.digest[:12]}-{secrets.token_hex(3)}"
     announce(place.absolute())
     service = start_service(bundle.folder, place, settings or LocalSettings(ready_within_s=READY_WITHIN_S))
@@ -145,7 +145,7 @@ def check_champion(champion: str, folder: Path) -> Endpoint | None:
         raise SettingsError(
             f"{folder}: in service is {found.location}, and no champion is named; name it, or stop it"
         )
-    if found is not None and found.digest != _fetch(champion, folder).digest:
+    if found is not None and found.digest != fetch_for(champion, folder).digest:
         raise SettingsError(
             f"{folder}: in service is {found.location}, not the champion {champion}; "
             "name what is in service, or stop it"
@@ -225,7 +225,12 @@ def roll_back(folder: Path) -> Endpoint | None:
     return former if former.is_ready else _renew(former.location, folder, _unannounced)
 
 
-def _fetch(location: str, folder: Path) -> Bundle:
+def fetch_for(location: str, folder: Path) -> Bundle:
+    """A bundle, verified; a copy of one in S3 goes below the folder for services, and is used again.
+
+    Raises:
+        EtchlineError: see `fetch_bundle`.
+    """
     return fetch_bundle(location, folder / BUNDLES / hashlib.sha256(location.encode()).hexdigest()[:16])
 
 
