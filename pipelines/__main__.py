@@ -17,7 +17,8 @@ NAMES = ("finetune_and_deploy",)
 COMPILE_EXAMPLE = "Example: python -m pipelines compile compiled"
 RUN_EXAMPLE = (
     "Example: python -m pipelines run finetune_and_deploy --local --dataset data/lab "
-    "--recipe recipes/nano_finetune.yaml --champion nano --destination bundles --keep-serving"
+    "--recipe recipes/nano_finetune.yaml --champion nano --destination bundles --serving-dir serving "
+    "--keep-serving"
 )
 
 app = typer.Typer(

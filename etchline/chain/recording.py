@@ -8,10 +8,13 @@ import contextlib
 import datetime
 import json
 import logging
+import platform
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,6 +40,8 @@ LINKS = (
 )
 """In the order in which they run; `report` comes last and tells of these."""
 RECORDS = "links"
+VERSIONED = ("torch", "sam2", "onnx", "kserve")
+"""Packages whose modules have the same name."""
 MAX_RECORD_BYTES = 2**22
 
 Status = Literal["running", "done", "failed"]
@@ -81,6 +86,7 @@ class LinkRecord(_Part):
         reasons: why what it judged did not pass; empty where it passed or nothing was judged.
         notes: what a person should know besides.
         esd: what was judged.
+        versions: of Python and of the packages that the result depends on, where it was made.
         documents: pages to read.
         pictures: to be looked at, side by side.
         error: the line that says why it failed.
@@ -95,6 +101,7 @@ class LinkRecord(_Part):
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     esd: tuple[EsdRow, ...] = ()
+    versions: dict[str, str] = {}
     documents: tuple[Document, ...] = ()
     pictures: tuple[Document, ...] = ()
     error: str | None = None
@@ -165,6 +172,7 @@ class Recording:
             reasons=tuple(self.reasons),
             notes=tuple(self.notes),
             esd=tuple(self.esd),
+            versions=versions(),
             documents=tuple(self.documents),
             pictures=tuple(self.pictures),
             error=None if error is None else _said(error),
@@ -185,8 +193,8 @@ class Recording:
         self.pictures.append(self._put(title, path))
 
     def made(self, value: str | bool = "") -> Made:
-        """What the component gets; the facts are the artifact's metadata."""
-        return Made({**self.facts, "etchline": __version__}, value)
+        """What the component gets; the facts and the versions are the artifact's metadata."""
+        return Made({**self.facts, **versions()}, value)
 
     def _put(self, title: str, path: Path) -> Document:
         name = f"{self.link}/{path.name}"
@@ -246,6 +254,12 @@ def _write(run: str, record: LinkRecord) -> None:
         path = Path(scratch) / "record.json"
         write_text(path, json.dumps(record.model_dump(mode="json"), indent=1, allow_nan=False) + "\n")
         open_store(run).upload(path, f"{RECORDS}/{record.link}.json")
+
+
+def versions() -> dict[str, str]:
+    """Of etchline, of Python, and of what is installed of `VERSIONED`."""
+    found = {each: metadata.version(each) for each in VERSIONED if find_spec(each) is not None}
+    return {"etchline": __version__, "python": platform.python_version(), **found}
 
 
 def _now() -> str:
