@@ -3,8 +3,8 @@
 import contextlib
 import datetime
 import json
-import os
 import signal
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -187,6 +187,8 @@ def _check(arguments: dict[str, Any], moto: bool) -> None:
         _check_destination(arguments["destination"])
     if arguments["champion"]:
         _check_champion(arguments["champion"])
+    if arguments["champion_report"]:
+        _check_report(arguments["champion_report"])
     if arguments["keep_serving"]:
         from etchline.rollout.switching import check_champion
 
@@ -194,19 +196,33 @@ def _check(arguments: dict[str, Any], moto: bool) -> None:
 
 
 def _check_destination(destination: str) -> None:
-    """Whether something may be published there, as far as it can be told without writing."""
+    """Whether something may be published there; nothing is left there.
+
+    Raises:
+        SettingsError: the folder cannot be made or written.
+        StorageError: the bucket cannot be reached.
+    """
     from etchline.storage import is_s3, open_store
 
     if is_s3(destination):
         open_store(destination).kind()
         return
-    there = next(
-        each
-        for each in (Path(destination).absolute(), *Path(destination).absolute().parents)
-        if each.exists()
-    )
-    if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise SettingsError(f"--destination {destination}: {there} is no folder that can be written")
+    wanted = Path(destination).absolute()
+    there = next(each for each in (wanted, *wanted.parents) if each.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".etchline-", dir=there):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"--destination {destination}: {there} cannot be written ({error.strerror}); choose another"
+        ) from error
+
+
+def _check_report(report: str) -> None:
+    from etchline.storage import open_store
+
+    if open_store(report).kind() != "file":
+        raise SettingsError(f"--champion-report {report}: there is no such file")
 
 
 def _check_champion(champion: str) -> None:

@@ -72,7 +72,7 @@ def run_locally(pipeline: BaseComponent, arguments: Mapping[str, Any], artifacts
             page = f"{arguments['run_uri']}/{HTML_NAME}"
             raise InterruptedRunError(
                 f"interrupted; what was not in service has been stopped, {page} says how far the run came; "
-                "runs begin anew: repeat the command with another --out, or without it"
+                "a run begins anew, in a folder of its own: run the command again"
             ) from error
         finally:
             stop_abandoned(arguments["run_uri"], arguments["serving_dir"])
