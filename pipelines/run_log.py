@@ -7,14 +7,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from etchline.chain.recording import LINKS
+
 _SAID = re.compile(r"\s*\[KFP Executor \S+ (\d\d:\d\d:\d\d),\d+ ([A-Z]+)\]: (.*)", re.DOTALL)
-_OF_KFP = ("Looking for component ", "Loading KFP component ", "Got executor_input", "Wrote executor output")
+_LINK = re.compile(rf"({'|'.join(LINKS)}): ")
 
 
 class RunLog(io.TextIOBase):
-    """A text stream into a file, which shows on stderr what the links say; kfp's own words are many.
+    """A text stream into a file, which shows on stderr what the links say.
 
-    A line that warns or tells of an error is shown, whoever says it.
+    kfp and the libraries say much more. What warns or tells of an error is shown, whoever says it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,7 +49,9 @@ class RunLog(io.TextIOBase):
 def _shown(line: str) -> str | None:
     """What of a line is for stderr; `None`: nothing."""
     found = _SAID.fullmatch(line)
-    if found is None or found[3].startswith(_OF_KFP):
+    if found is None:
         return None
     clock, level, message = found.groups()
-    return f"{clock} {message}" if level == "INFO" else f"{clock} {level.lower()}: {message}"
+    if level != "INFO":
+        return f"{clock} {level.lower()}: {message}"
+    return f"{clock} {message}" if _LINK.match(message) else None

@@ -140,7 +140,7 @@ def switch(service: str, *, passed: bool, serving: str, keep_serving: bool, run:
         challenger, folder = read_endpoint(Path(service)), Path(serving)
         if not passed:
             challenger.stop()
-            left = _champion_back(folder) if keep_serving else in_service(folder)
+            left = _champion_back(folder, work) if keep_serving else in_service(folder)
             work.facts |= {"rolled_back": True, **({"url": left.url, "digest": left.digest} if left else {})}
             who = f"{left.location} answers at {left.url}" if left else "nothing is in service"
             raise RefusedError(f"the smoke test failed; rolled back: {who}")
@@ -156,9 +156,9 @@ def switch(service: str, *, passed: bool, serving: str, keep_serving: bool, run:
         return work.made("promoted")
 
 
-def _champion_back(folder: Path) -> Endpoint | None:
+def _champion_back(folder: Path, work: Recording) -> Endpoint | None:
     try:
-        return roll_back(folder)
+        return roll_back(folder, announce=_noted(work, "champion_service"))
     except EtchlineError as error:
         raise ServiceError(
             f"the smoke test failed, and what was in service cannot be started again ({error}); "

@@ -211,10 +211,14 @@ def promote(endpoint: Endpoint, folder: Path) -> None:
         former.stop()
 
 
-def roll_back(folder: Path) -> Endpoint | None:
+def roll_back(folder: Path, *, announce: Callable[[Path], None] = _unannounced) -> Endpoint | None:
     """The service that was in service and answers, started again if it has died; `None`: there was none.
 
     Where it is well, its bundle is not asked for: the place that it came from may be out of reach.
+
+    Args:
+        folder: for the services of this machine.
+        announce: see `start_beside`.
 
     Raises:
         EtchlineError: it cannot be started.
@@ -222,7 +226,7 @@ def roll_back(folder: Path) -> Endpoint | None:
     if not (folder / ENDPOINT).exists():
         return None
     former = read_endpoint(folder)
-    return former if former.is_ready else _renew(former.location, folder, _unannounced)
+    return former if former.is_ready else _renew(former.location, folder, announce)
 
 
 def fetch_for(location: str, folder: Path) -> Bundle:

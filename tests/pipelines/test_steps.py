@@ -49,6 +49,7 @@ def test_stderr_has_what_the_links_say_and_the_file_all(tmp_path, capsys):
     said = (
         '    [KFP Executor 2026-01-01 15:05:17,371 INFO]: Got executor_input:\n    {\n        "x": 1\n    }\n'
         "    [KFP Executor 2026-01-01 15:05:18,371 INFO]: finetune: running\n"
+        "    [KFP Executor 2026-01-01 15:05:18,471 INFO]: Replaced initializer 'a' with 'b'\n"
         "    [KFP Executor 2026-01-01 15:05:19,371 WARNING]: few images\n"
     )
     with RunLog(tmp_path / "deep" / "run.log") as log:
