@@ -109,6 +109,19 @@ def test_records_of_an_earlier_run_are_left_out(run):
     assert report_of(run)[0]["outcome"] == "failed"
 
 
+def test_the_page_says_what_did_not_pass_and_what_the_model_is(run):
+    run_links(run, "finetune", digest="f00", parent="ba5e")
+    with recording("gate_esd", run) as work:
+        work.facts["passed"] = False
+        work.reasons.append("worse than the champion")
+    report, html = report_of(run)
+    assert html.count("✓ done") == 1
+    assert html.count("✗ not passed") == 1
+    assert report["model"] == {"digest of the judged bundle": "f00", "parent": "ba5e"}
+    assert "<code>ba5e</code>" in html
+    assert f"python {report['versions']['python']}" in html
+
+
 def test_records_in_s3(s3):
     run_links(s3.uri("run"), "prepare_data", "finetune")
     assert [record.link for record in read_records(s3.uri("run"))] == ["prepare_data", "finetune"]
