@@ -63,9 +63,8 @@ class Wiring:
     ) -> None:
         """The links; see `finetune_and_deploy`."""
         links = self.links
-        data = _step(links.prepare_data, run_uri=run_uri, dataset=dataset, chip=chip, jobs=jobs).outputs[
-            "data"
-        ]
+        prepared = _step(links.prepare_data, run_uri=run_uri, dataset=dataset, chip=chip, jobs=jobs)
+        data = prepared.outputs["data"]
         training = _step(
             links.finetune, run_uri=run_uri, recipe=recipe, init=init, role=role, jobs=jobs, data=data
         )
