@@ -4,8 +4,9 @@ import contextlib
 import datetime
 import json
 import signal
+import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,7 +17,8 @@ NAMES = ("finetune_and_deploy",)
 COMPILE_EXAMPLE = "Example: python -m pipelines compile compiled"
 RUN_EXAMPLE = (
     "Example: python -m pipelines run finetune_and_deploy --local --dataset data/lab "
-    "--recipe recipes/nano_finetune.yaml --champion nano --destination bundles --keep-serving"
+    "--recipe recipes/nano_finetune.yaml --champion nano --destination bundles --serving-dir serving "
+    "--keep-serving"
 )
 
 app = typer.Typer(
@@ -69,7 +71,10 @@ def run(
     init: Annotated[
         str, typer.Option(metavar="random|CKPT|BUNDLE", help="First weights, as `etchline train` takes them.")
     ] = "nano",
-    model: Annotated[str, typer.Option(help="patch, full, both or single.")] = "patch",
+    model: Annotated[
+        Literal["both", "patch", "full", "single"],
+        typer.Option(help="The patch model, the full model (from the patch model), both, or one for both."),
+    ] = "patch",
     champion: Annotated[
         str, typer.Option(metavar="BUNDLE", help="What is in service; default: a first deployment.")
     ] = "",
@@ -95,7 +100,8 @@ def run(
 ) -> None:
     """Run a pipeline; the path of its report is the last line on stdout.
 
-    Exit code 0: promoted. 1: rejected by a gate, or rolled back. 2: bad input. 3: anything else.
+    Exit code 0: promoted. 1: rejected by a gate, or rolled back. 2: bad input. 3: anything else. 130:
+    interrupted; a run does not go on, it is started again.
     """
     with exit_codes(debug):
         pipeline = _pipeline(name)
@@ -177,6 +183,59 @@ def _check(arguments: dict[str, Any], moto: bool) -> None:
         raise SettingsError(f"--jobs {arguments['jobs']}: must be 0 or more")
     if moto and not is_s3(arguments["destination"]):
         raise SettingsError("--moto serves an s3:// destination; give --destination s3://bucket/prefix")
+    if not moto:
+        _check_destination(arguments["destination"])
+    if arguments["champion"]:
+        _check_champion(arguments["champion"])
+    if arguments["champion_report"]:
+        _check_report(arguments["champion_report"])
+    if arguments["keep_serving"]:
+        from etchline.rollout.switching import check_champion
+
+        check_champion(arguments["champion"], Path(arguments["serving_dir"]))
+
+
+def _check_destination(destination: str) -> None:
+    """Whether something may be published there; nothing is left there.
+
+    Raises:
+        SettingsError: the folder cannot be made or written.
+        StorageError: the bucket cannot be reached.
+    """
+    from etchline.storage import is_s3, open_store
+
+    if is_s3(destination):
+        open_store(destination).kind()
+        return
+    wanted = Path(destination).absolute()
+    there = next(each for each in (wanted, *wanted.parents) if each.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".etchline-", dir=there):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"--destination {destination}: {there} cannot be written ({error.strerror}); choose another"
+        ) from error
+
+
+def _check_report(report: str) -> None:
+    from etchline.storage import open_store
+
+    if open_store(report).kind() != "file":
+        raise SettingsError(f"--champion-report {report}: there is no such file")
+
+
+def _check_champion(champion: str) -> None:
+    """Whether there is such a bundle; one in S3 is verified by the steps that read it."""
+    from etchline.bundle import load_bundle
+    from etchline.bundle.manifest import MANIFEST
+    from etchline.bundle.shipped import bundle_folder
+    from etchline.storage import is_s3, open_store
+
+    if not is_s3(champion):
+        load_bundle(bundle_folder(champion))
+    elif open_store(champion).sha256(MANIFEST) is None:
+        raise SettingsError(f"--champion {champion}: there is no {MANIFEST}; give the location of a bundle")
 
 
 def _deliver(report: dict[str, Any], folder: Path, json_output: bool) -> None:

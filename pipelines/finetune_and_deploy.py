@@ -63,9 +63,13 @@ class Wiring:
     ) -> None:
         """The links; see `finetune_and_deploy`."""
         links = self.links
-        data = links.prepare_data(run_uri=run_uri, dataset=dataset, chip=chip, jobs=jobs).outputs["data"]
-        training = links.finetune(run_uri=run_uri, recipe=recipe, init=init, role=role, jobs=jobs, data=data)
-        evaluation = links.evaluate(
+        prepared = _step(links.prepare_data, run_uri=run_uri, dataset=dataset, chip=chip, jobs=jobs)
+        data = prepared.outputs["data"]
+        training = _step(
+            links.finetune, run_uri=run_uri, recipe=recipe, init=init, role=role, jobs=jobs, data=data
+        )
+        evaluation = _step(
+            links.evaluate,
             run_uri=run_uri,
             champion=champion,
             champion_report=champion_report,
@@ -73,7 +77,8 @@ class Wiring:
             data=data,
             model=training.outputs["model"],
         )
-        gate = links.gate_esd(
+        gate = _step(
+            links.gate_esd,
             run_uri=run_uri,
             recipe=recipe,
             challenger=evaluation.outputs["challenger"],
@@ -84,12 +89,18 @@ class Wiring:
             kubernetes.add_node_selector_json(task, node_selector)
             kubernetes.add_toleration_json(task, tolerations)
         with dsl.If(gate.outputs["Output"] == True, name="gate-passed"):  # noqa: E712  (a channel, no bool)
-            candidate = links.export_bundle(run_uri=run_uri, model=training.outputs["model"])
-            parity = links.verify_parity(
-                run_uri=run_uri, jobs=jobs, data=data, candidate=candidate.outputs["candidate"]
+            candidate = _step(links.export_bundle, run_uri=run_uri, model=training.outputs["model"])
+            parity = _step(
+                links.verify_parity,
+                run_uri=run_uri,
+                jobs=jobs,
+                data=data,
+                candidate=candidate.outputs["candidate"],
             )
             bundle = parity.outputs["bundle"]
-            location = links.publish_bundle(run_uri=run_uri, destination=destination, bundle=bundle).output
+            location = _step(
+                links.publish_bundle, run_uri=run_uri, destination=destination, bundle=bundle
+            ).output
             self._serve(run_uri, location, champion, data, serving_dir, keep_serving)
 
     def _serve(
@@ -103,9 +114,9 @@ class Wiring:
     ) -> None:
         """From the published bundle to the one that answers; `location` and `data` are outputs of tasks."""
         place = {"serving_dir": serving_dir, "keep_serving": keep_serving, "run_uri": run_uri}
-        service = self.links.deploy_service(location=location, champion=champion, **place).output
-        passed = self.links.smoke_test(run_uri=run_uri, service=service, data=data).output
-        self.links.promote_or_rollback(service=service, passed=passed, **place)
+        service = _step(self.links.deploy_service, location=location, champion=champion, **place).output
+        passed = _step(self.links.smoke_test, run_uri=run_uri, service=service, data=data).output
+        _step(self.links.promote_or_rollback, service=service, passed=passed, **place)
 
     def finetune_and_deploy(
         self,
@@ -144,8 +155,9 @@ class Wiring:
             node_selector: labels of the nodes for them.
             tolerations: of those nodes' taints.
         """
-        with dsl.ExitHandler(self.links.report(run_uri=run_uri), name="reported"):
-            self.body(
+        with dsl.ExitHandler(_step(self.links.report, run_uri=run_uri), name="reported"):
+            _step(
+                self.body,
                 run_uri=run_uri,
                 dataset=dataset,
                 chip=chip,
@@ -162,6 +174,15 @@ class Wiring:
                 node_selector=node_selector,
                 tolerations=tolerations,
             )
+
+
+def _step(component: Any, **inputs: Any) -> dsl.PipelineTask:  # noqa: ANN401  (kfp's)
+    """A task of a component that is never taken from kfp's cache.
+
+    Each leaves a record in the run's folder, the dataset may have changed where it lies, and a service that
+    was started once does not run for ever.
+    """
+    return component(**inputs).set_caching_options(False)
 
 
 def build(links: Links | None = None) -> Any:  # noqa: ANN401  (kfp's)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -13,19 +14,31 @@ from kfp import local
 from kfp.dsl.base_component import BaseComponent
 
 from etchline.chain.deploying import stop_abandoned
-from etchline.chain.reporting import JSON_NAME, write_report
+from etchline.chain.reporting import HTML_NAME, JSON_NAME, write_report
 from etchline.errors import EtchlineError
+from etchline.processes import interrupted_once
 from etchline.storage import open_store
+from pipelines.run_log import RunLog
+from pipelines.step_processes import children, end_steps
 
+LOG_NAME = "run.log"
 MAX_REPORT_BYTES = 2**24
+INTERRUPTED = 128 + signal.SIGINT  # as a shell says it
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+class InterruptedRunError(EtchlineError):
+    """A run that was told to end."""
+
+    exit_code = INTERRUPTED
 
 
 def run_locally(pipeline: BaseComponent, arguments: Mapping[str, Any], artifacts: Path) -> dict[str, Any]:
     """The report that the run's last step has written, however the run ended.
 
-    What the steps print goes to stderr. A service that the run has started and not put into service is
-    stopped; an interrupted run leaves its report, too.
+    What the links say goes to stderr, and all that the steps print into `run.log` beside `artifacts`. A
+    service that the run has started and not put into service is stopped. An interrupted run leaves its
+    report, too, and no process; further signals do not disturb it on its way to its end.
 
     Args:
         pipeline: its parameters `run_uri` and `serving_dir` name the folders of its report and of
@@ -35,23 +48,37 @@ def run_locally(pipeline: BaseComponent, arguments: Mapping[str, Any], artifacts
 
     Raises:
         EtchlineError: there is no report.
+        InterruptedRunError: at the first of the signals that end a process.
     """
     failure: RuntimeError | None = None
-    with _steps_find_us(), contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+    log, others = artifacts.with_name(LOG_NAME), children(os.getpid())
+    with (
+        interrupted_once(),
+        _steps_find_us(),
+        RunLog(log) as stream,
+        contextlib.redirect_stdout(stream),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")  # kfp's own, such as of SWIG types
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(artifacts))
         try:
             pipeline(**arguments)
         except RuntimeError as error:  # kfp's word for a step that failed; the report says which and why
             failure = error
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            sys.stderr.write("interrupted; stopping what runs\n")
+            end_steps(others)
             write_report(arguments["run_uri"], state="INTERRUPTED")
-            raise
+            page = f"{arguments['run_uri']}/{HTML_NAME}"
+            raise InterruptedRunError(
+                f"interrupted; what was not in service has been stopped, {page} says how far the run came; "
+                "a run begins anew, in a folder of its own: run the command again"
+            ) from error
         finally:
             stop_abandoned(arguments["run_uri"], arguments["serving_dir"])
     store = open_store(arguments["run_uri"])
-    if not any(file.name == JSON_NAME for file in store.files()):
-        raise EtchlineError(f"{store.location}: the run has left no {JSON_NAME}; {failure}") from failure
+    if store.sha256(JSON_NAME) is None:
+        raise EtchlineError(f"{store.location}: the run has left no {JSON_NAME}; see {log}") from failure
     found: dict[str, Any] = json.loads(store.read(JSON_NAME, 0, MAX_REPORT_BYTES))
     return found
 

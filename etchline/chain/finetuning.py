@@ -88,7 +88,7 @@ class _Logged:
     def epoch(self, role: Literal["patch", "full", "single"], record: EpochRecord, epochs: int) -> None:
         """See `Watcher.epoch`."""
         _log.info(
-            "%s epoch %d/%d: validation ESD %.2f %% of %d lines, Dice %.3f, %.1f images/s%s",
+            "finetune: %s epoch %d/%d: validation ESD %.2f %% of %d lines, Dice %.3f, %.1f images/s%s",
             role,
             record.epoch,
             epochs,

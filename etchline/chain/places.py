@@ -2,6 +2,8 @@
 
 BUNDLE, TRAINING, FIRST = "bundle", "training", "first"
 """Folders in what `finetune` leaves: the calibrated bundle, the runs, the weights that it began with."""
+PUBLISHED = "sha256-"
+"""Before the digest in the name of a published bundle."""
 REPORT, PAGE = "report.json", "report.html"
 """What `evaluate` leaves of each model."""
 NO_CHAMPION = "first_deployment"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from etchline.bundle import load_bundle
+from etchline.chain.places import PUBLISHED
 from etchline.chain.recording import Made, recording
 from etchline.errors import SettingsError
 from etchline.storage import publish_folder
@@ -25,7 +26,7 @@ def publish(bundle: str, *, destination: str, run: str) -> Made:
         loaded = load_bundle(Path(bundle))
         if not destination:
             raise SettingsError("destination is empty: give a folder or s3://bucket/prefix")
-        location = f"{destination.rstrip('/')}/sha256-{loaded.digest}"
+        location = f"{destination.rstrip('/')}/{PUBLISHED}{loaded.digest}"
         publish_folder(Path(bundle), location)
         work.facts |= {"digest": loaded.digest, "location": location}
         return work.made(location)

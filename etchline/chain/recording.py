@@ -8,10 +8,13 @@ import contextlib
 import datetime
 import json
 import logging
+import platform
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,7 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from etchline import __version__
 from etchline.errors import EtchlineError, StorageError
 from etchline.evaluation.pooling import Pool
-from etchline.storage import open_store, write_text
+from etchline.processes import interrupted_once
+from etchline.storage import Store, open_store, write_text
 
 LINKS = (
     "prepare_data",
@@ -36,6 +40,8 @@ LINKS = (
 )
 """In the order in which they run; `report` comes last and tells of these."""
 RECORDS = "links"
+VERSIONED = ("torch", "sam2", "onnx", "kserve")
+"""Packages whose modules have the same name."""
 MAX_RECORD_BYTES = 2**22
 
 Status = Literal["running", "done", "failed"]
@@ -80,6 +86,7 @@ class LinkRecord(_Part):
         reasons: why what it judged did not pass; empty where it passed or nothing was judged.
         notes: what a person should know besides.
         esd: what was judged.
+        versions: of Python and of the packages that the result depends on, where it was made.
         documents: pages to read.
         pictures: to be looked at, side by side.
         error: the line that says why it failed.
@@ -94,6 +101,7 @@ class LinkRecord(_Part):
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     esd: tuple[EsdRow, ...] = ()
+    versions: dict[str, str] = {}
     documents: tuple[Document, ...] = ()
     pictures: tuple[Document, ...] = ()
     error: str | None = None
@@ -120,10 +128,14 @@ class Recording:
     Attributes:
         link: its name.
         run: the run's folder, a path or `s3://bucket/prefix`.
+        started: UTC, ISO 8601.
+        clock: then, of `time.monotonic`.
     """
 
     link: str
     run: str
+    started: str = field(default_factory=lambda: _now())
+    clock: float = field(default_factory=time.monotonic)
     facts: dict[str, Fact] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -145,6 +157,29 @@ class Recording:
         )
         self.esd.append(row)
 
+    def save(self, status: Status = "running", error: BaseException | None = None) -> None:
+        """Writes the record as it is now, for whoever reads it should this process be killed.
+
+        Raises:
+            StorageError: the run's folder cannot be written.
+        """
+        record = LinkRecord(
+            link=self.link,
+            status=status,
+            started=self.started,
+            seconds=round(time.monotonic() - self.clock, 3),
+            facts=self.facts,
+            reasons=tuple(self.reasons),
+            notes=tuple(self.notes),
+            esd=tuple(self.esd),
+            versions=versions(),
+            documents=tuple(self.documents),
+            pictures=tuple(self.pictures),
+            error=None if error is None else _said(error),
+            exit_code=0 if error is None else getattr(error, "exit_code", EtchlineError.exit_code),
+        )
+        _write(self.run, record)
+
     def add_page(self, title: str, path: Path) -> None:
         """Puts a page into the run's folder, for the report to lead to it.
 
@@ -158,8 +193,8 @@ class Recording:
         self.pictures.append(self._put(title, path))
 
     def made(self, value: str | bool = "") -> Made:
-        """What the component gets; the facts are the artifact's metadata."""
-        return Made({**self.facts, "etchline": __version__}, value)
+        """What the component gets; the facts and the versions are the artifact's metadata."""
+        return Made({**self.facts, **versions()}, value)
 
     def _put(self, title: str, path: Path) -> Document:
         name = f"{self.link}/{path.name}"
@@ -171,57 +206,46 @@ class Recording:
 def recording(link: str, run: str) -> Iterator[Recording]:
     """Records what the block does as `link`, at its start and at its end, however it ends.
 
+    A signal that ends the process interrupts the block first: what it has started is stopped, and the record
+    says so.
+
     Raises:
         StorageError: the run's folder cannot be written.
     """
-    work, clock = Recording(link, run), time.monotonic()
-    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    _write(run, LinkRecord(link=link, status="running", started=started))
-    error: BaseException | None = None
-    try:
-        yield work
-    except BaseException as caught:
-        error = caught
-        raise
-    finally:
-        record = LinkRecord(
-            link=link,
-            status="done" if error is None else "failed",
-            started=started,
-            seconds=round(time.monotonic() - clock, 3),
-            facts=work.facts,
-            reasons=tuple(work.reasons),
-            notes=tuple(work.notes),
-            esd=tuple(work.esd),
-            documents=tuple(work.documents),
-            pictures=tuple(work.pictures),
-            error=None if error is None else _said(error),
-            exit_code=0 if error is None else getattr(error, "exit_code", EtchlineError.exit_code),
-        )
-        _write(run, record)
+    work = Recording(link, run)
+    with interrupted_once():
+        work.save()
+        try:
+            yield work
+        except BaseException as error:
+            work.save("failed", error)
+            raise
+        work.save("done")
 
 
 def read_records(run: str) -> tuple[LinkRecord, ...]:
     """The records of a run in the order of `LINKS`; of links that did not begin there are none.
 
+    What an earlier run in the same folder has left, which is older than this run's first link, is left out.
+
     Raises:
         StorageError: the folder cannot be read, or a record is not what `recording` writes.
     """
-    store = open_store(run)
+    store = open_store(f"{run.rstrip('/')}/{RECORDS}")
     there = {file.name for file in store.files()}
-    found = []
-    for link in LINKS:
-        name = f"{RECORDS}/{link}.json"
-        if name not in there:
-            continue
-        try:
-            found.append(LinkRecord.model_validate_json(store.read(name, 0, MAX_RECORD_BYTES)))
-        except ValidationError as error:
-            raise StorageError(
-                f"{store.location}/{name}: not the record of a link ({error.errors()[0]['msg']}); "
-                "give the folder of a run"
-            ) from error
-    return tuple(found)
+    found = [_read(store, link) for link in LINKS if f"{link}.json" in there]
+    return tuple(each for each in found if each.link == LINKS[0] or each.started >= found[0].started)
+
+
+def _read(store: Store, link: str) -> LinkRecord:
+    name = f"{link}.json"
+    try:
+        return LinkRecord.model_validate_json(store.read(name, 0, MAX_RECORD_BYTES))
+    except ValidationError as error:
+        raise StorageError(
+            f"{store.location}/{name}: not the record of a link ({error.errors()[0]['msg']}); "
+            "give the folder of a run"
+        ) from error
 
 
 def _write(run: str, record: LinkRecord) -> None:
@@ -230,6 +254,16 @@ def _write(run: str, record: LinkRecord) -> None:
         path = Path(scratch) / "record.json"
         write_text(path, json.dumps(record.model_dump(mode="json"), indent=1, allow_nan=False) + "\n")
         open_store(run).upload(path, f"{RECORDS}/{record.link}.json")
+
+
+def versions() -> dict[str, str]:
+    """Of etchline, of Python, and of what is installed of `VERSIONED`."""
+    found = {each: metadata.version(each) for each in VERSIONED if find_spec(each) is not None}
+    return {"etchline": __version__, "python": platform.python_version(), **found}
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
 def _said(error: BaseException) -> str:

@@ -27,6 +27,19 @@ HEADLINES: dict[Outcome, str] = {
     "failed": "FAILED: the run did not come to its end",
 }
 
+_MODEL = (
+    ("digest of the judged bundle", "finetune", "digest"),
+    ("digest of the published bundle", "verify_parity", "digest"),
+    ("parent", "finetune", "parent"),
+    ("dataset", "prepare_data", "source"),
+    ("digest of the dataset", "prepare_data", "dataset_digest"),
+    ("champion", "evaluate", "champion"),
+    ("published at", "publish_bundle", "location"),
+    ("in service over HTTP", "promote_or_rollback", "url"),
+    ("in service over gRPC", "promote_or_rollback", "grpc_address"),
+)
+"""Name, link and fact of what tells of the model."""
+
 
 @dataclass(frozen=True)
 class RunReport:
@@ -88,6 +101,26 @@ class RunReport:
             url = deployed.facts.get("champion_url")
         return None if url is None else str(url)
 
+    @property
+    def model(self) -> dict[str, str]:
+        """What a person needs to find the model again, by name, as far as the run came."""
+        found = {}
+        for name, link, fact in _MODEL:
+            record = self.record(link)
+            if record is not None and fact in record.facts:
+                found[name] = str(record.facts[fact])
+        return found
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of the packages that the links ran with; several where they differ."""
+        found: dict[str, list[str]] = {}
+        for record in self.records:
+            for name, version in record.versions.items():
+                found.setdefault(name, [])
+                found[name] += [version] if version not in found[name] else []
+        return {name: ", ".join(each) for name, each in found.items()}
+
     def to_json(self) -> dict[str, Any]:
         """The report for `json.dumps`."""
         return {
@@ -98,6 +131,8 @@ class RunReport:
             "endpoint": self.endpoint,
             "state": self.state,
             "etchline": __version__,
+            "model": self.model,
+            "versions": self.versions,
             "links": [self._link_json(link) for link in LINKS],
         }
 

@@ -1,6 +1,9 @@
 """Records of links, and the report that is made of them, whatever is missing."""
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from etchline.chain.recording import LINKS, LinkRecord, read_records, recording
 from etchline.chain.reporting import RunReport, write_report
 from etchline.errors import DatasetError, RefusedError, StorageError
+from etchline.processes import ENDING
 from etchline.storage import write_bytes
 
 
@@ -69,6 +73,53 @@ def test_a_failure_is_recorded_and_goes_on(run):
     assert report["reasons"] == ["prepare_data: no images"]
     assert [link["status"] for link in report["links"]] == ["failed"] + ["not run"] * (len(LINKS) - 1)
     assert "FAILED" in html
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_interrupts_once_and_is_recorded(run, number):
+    handlers = [signal.getsignal(each) for each in ENDING]
+    cleaned = []
+
+    def work():
+        with recording("deploy_service", run):
+            try:
+                os.kill(os.getpid(), number)
+                time.sleep(5)
+            finally:
+                for each in ENDING:
+                    os.kill(os.getpid(), each)
+                cleaned.append("to the end")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert cleaned == ["to the end"]
+    (record,) = read_records(run)
+    assert (record.status, record.error) == ("failed", "interrupted")
+    assert [signal.getsignal(each) for each in ENDING] == handlers
+
+
+def test_records_of_an_earlier_run_are_left_out(run):
+    run_links(run, "prepare_data", "gate_esd")
+    run_links(run, "promote_or_rollback", promoted=True)
+    assert report_of(run)[0]["outcome"] == "promoted"
+    time.sleep(0.01)
+    with pytest.raises(DatasetError):
+        fail("prepare_data", run, DatasetError("no images"))
+    assert [record.link for record in read_records(run)] == ["prepare_data"]
+    assert report_of(run)[0]["outcome"] == "failed"
+
+
+def test_the_page_says_what_did_not_pass_and_what_the_model_is(run):
+    run_links(run, "finetune", digest="f00", parent="ba5e")
+    with recording("gate_esd", run) as work:
+        work.facts["passed"] = False
+        work.reasons.append("worse than the champion")
+    report, html = report_of(run)
+    assert html.count("✓ done") == 1
+    assert html.count("✗ not passed") == 1
+    assert report["model"] == {"digest of the judged bundle": "f00", "parent": "ba5e"}
+    assert "<code>ba5e</code>" in html
+    assert f"python {report['versions']['python']}" in html
 
 
 def test_records_in_s3(s3):

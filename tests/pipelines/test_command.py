@@ -43,6 +43,12 @@ def test_compile_writes_every_pipeline(tmp_path):
         ((*RUN, "--dataset", "d", "--jobs", "-1"), "--jobs -1: must be 0 or more"),
         ((*RUN, "--dataset", "d", "--moto"), "--moto serves an s3:// destination"),
         ((*RUN, "--dataset", "d", "--recipe", "none.yaml"), "none.yaml: cannot be read"),
+        ((*RUN, "--dataset", "d", "--champion", "none"), "none: "),
+        ((*RUN, "--dataset", "d", "--champion-report", "full"), "--champion-report full: there is no such"),
+        (
+            (*RUN, "--dataset", "d", "--destination", "full/thesis.txt/in"),
+            "--destination full/thesis.txt/in: ",
+        ),
         ((*RUN, "--dataset", "d", "--out", "full"), "--out full: holds something already"),
     ],
 )

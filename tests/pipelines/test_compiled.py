@@ -53,3 +53,18 @@ def test_what_follows_the_gate_runs_only_if_it_is_passed():
     assert set(tasks) == {"prepare-data", "finetune", "evaluate", "gate-esd", "condition-1"}
     condition = tasks["condition-1"]["triggerPolicy"]["condition"]
     assert condition == "inputs.parameter_values['pipelinechannel--gate-esd-Output'] == true"
+
+
+def test_no_step_is_taken_from_the_cache():
+    (pipeline, _) = tree(GOLDEN / "finetune_and_deploy.yaml")
+    dags = [
+        pipeline["root"]["dag"],
+        *(each["dag"] for each in pipeline["components"].values() if "dag" in each),
+    ]
+    cached = {
+        name
+        for dag in dags
+        for name, task in dag["tasks"].items()
+        if task.get("cachingOptions", {}).get("enableCache") and not name.startswith("condition")
+    }
+    assert not cached

@@ -155,7 +155,7 @@ def test_artifacts_say_what_they_are(rolled_back, data):
     assert rolled_back.metadata("prepare-data", "data")["dataset_digest"] == data.digest
     assert rolled_back.metadata("evaluate", "challenger")["digest"] == digest
     assert rolled_back.metadata("gate-esd", "verdict")["passed"] is True
-    assert "etchline" in rolled_back.metadata("verify-parity", "bundle")
+    assert {"etchline", "python", "torch", "onnx"} <= set(rolled_back.metadata("verify-parity", "bundle"))
 
 
 def test_a_service_that_is_right_is_promoted(rolled_back, serving, bucket, data, tmp_path):
@@ -201,6 +201,10 @@ def test_the_report_tells_of_all_links(rolled_back):
     for document in [*rolled_back.link("evaluate")["documents"], *rolled_back.link("gate_esd")["documents"]]:
         assert f'href="{document["path"]}"' in html
         assert (rolled_back.folder / document["path"]).is_file()
+    for name in ("location", "digest"):
+        assert str(rolled_back.link("publish_bundle")["facts"][name]) in html
+    assert f"--url {rolled_back.report['endpoint']} " in html
+    assert rolled_back.report["versions"]["torch"] in html
     assert html.count("data:image/png;base64,") == 5
     assert rolled_back.artifact("report", "page").read_text() == html
 

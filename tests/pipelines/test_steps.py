@@ -1,0 +1,93 @@
+"""What a local run shows of its steps, and that none of them outlives it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="the extra `train` is not installed")
+pytest.importorskip("kfp", reason="the extra `pipelines` is not installed")
+
+from pipelines.run_log import RunLog
+from pipelines.step_processes import children, end_steps
+from tests.training.bars import make_dataset
+
+ROOT = Path(__file__).parents[2]
+STEP = "import signal, sys, time; signal.signal(signal.SIGTERM, {}); print(1, flush=True); time.sleep(600)"
+
+
+def start_step(handler):
+    """A step as kfp starts it, below a shell, which takes signals by now."""
+    shell = subprocess.Popen(
+        ["sh", "-c", f'"{sys.executable}" -c "{STEP.format(handler)}"; true'], stdout=subprocess.PIPE
+    )
+    assert shell.stdout.readline() == b"1\n"
+    (step,) = children(shell.pid)
+    return shell, step
+
+
+@pytest.mark.parametrize("handler", ["signal.SIG_DFL", "signal.SIG_IGN"])
+def test_steps_end_with_the_run_and_others_stay(handler):
+    other = subprocess.Popen(["sleep", "600"])
+    others = children(os.getpid())
+    shell, step = start_step(handler)
+    end_steps(others, patience_s=1)
+    assert not Path(f"/proc/{step.pid}").exists() or step not in children(step.parent)
+    assert other.poll() is None
+    other.kill()
+    other.wait()
+    shell.stdout.close()
+    shell.wait()
+
+
+def test_stderr_has_what_the_links_say_and_the_file_all(tmp_path, capsys):
+    said = (
+        '    [KFP Executor 2026-01-01 15:05:17,371 INFO]: Got executor_input:\n    {\n        "x": 1\n    }\n'
+        "    [KFP Executor 2026-01-01 15:05:18,371 INFO]: finetune: running\n"
+        "    [KFP Executor 2026-01-01 15:05:18,471 INFO]: Replaced initializer 'a' with 'b'\n"
+        "    [KFP Executor 2026-01-01 15:05:19,371 WARNING]: few images\n"
+    )
+    with RunLog(tmp_path / "deep" / "run.log") as log:
+        for part in (said[:200], said[200:]):
+            print(part, end="", file=log)
+    assert capsys.readouterr().err == "15:05:18 finetune: running\n15:05:19 warning: few images\n"
+    assert (tmp_path / "deep" / "run.log").read_text() == said
+
+
+def test_an_interrupted_run_leaves_its_report_and_no_process(tmp_path):
+    make_dataset(tmp_path / "data", [(64, 64)] * 3, ("train", "val", "test"))
+    (tmp_path / "long.yaml").write_text(
+        "network: {input_px: 64}\n"
+        "sampling: {samples_per_epoch: 100000, batch_images: 8, full_view_px: 64, pitch_px: null}\n"
+    )
+    command = [sys.executable, "-m", "pipelines", "run", "finetune_and_deploy", "--local", "--jobs", "1"]
+    command += ["--dataset", "data", "--recipe", "long.yaml", "--init", "random", "--out", "run"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        while "finetune: running" not in running.stderr.readline():
+            assert running.poll() is None
+        time.sleep(0.5)
+        running.send_signal(signal.SIGTERM)  # to it alone: its steps have to hear of it from it
+        out, said = running.communicate()
+    assert running.returncode == 130, said
+    assert out == ""
+    assert "run.log" not in said
+    assert f"error: interrupted; what was not in service has been stopped, {tmp_path}/run/report.html" in said
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert (report["outcome"], report["state"]) == ("failed", "INTERRUPTED")
+    assert report["reasons"] == ["finetune: interrupted"]
+    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path) in _text(path)]
+
+
+def _text(path):
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
