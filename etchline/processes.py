@@ -22,7 +22,6 @@ from etchline.errors import EtchlineError, SettingsError
 
 TERMINATED = 128 + signal.SIGTERM  # as a shell says it
 SECONDS_TO_CLEAN_UP = 5.0
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -79,38 +78,6 @@ def map_processes(
             raise EtchlineError(
                 f"a worker process died (out of memory?); run again with fewer than --jobs {workers}"
             ) from error
-
-
-@contextlib.contextmanager
-def interrupted_once() -> Iterator[None]:
-    """The first Ctrl-C, stop or hang-up signal interrupts the block; its clean-up is not disturbed by others.
-
-    A process that is told to stop (`kill`, the end of a pod) ends as after Ctrl-C, and a second
-    Ctrl-C, or one that reaches it from two sides, leaves nothing half stopped. Python handles signals in the
-    main thread only: elsewhere, nothing changes.
-
-    Raises:
-        KeyboardInterrupt: at the first signal.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in ENDING}
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        for each in ENDING:
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    # `nohup` ignores hang-ups on purpose; a shell's `&` ignores Ctrl-C, but not for whoever sends it.
-    chosen = [each for each in ENDING if each != signal.SIGHUP or before[each] is not signal.SIG_IGN]
-    try:
-        for each in chosen:
-            signal.signal(each, interrupt)
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _module(function: Callable[..., object]) -> str:

@@ -16,7 +16,7 @@ from kfp.dsl.base_component import BaseComponent
 from etchline.chain.deploying import stop_abandoned
 from etchline.chain.reporting import HTML_NAME, JSON_NAME, write_report
 from etchline.errors import EtchlineError
-from etchline.processes import interrupted_once
+from etchline.signals import interrupted_once
 from etchline.storage import open_store
 from pipelines.run_log import RunLog
 from pipelines.step_processes import children, end_steps

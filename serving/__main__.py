@@ -9,7 +9,7 @@ from etchline.bundle.shipped import NANO
 from etchline.errors import EtchlineError, ServiceError
 from etchline.rollout.local import LocalSettings, start_service
 from etchline.rollout.local_process import stop_started
-from etchline.rollout.signals import end_once
+from etchline.signals import interrupted_once
 from serving.bundles import served_bundle
 
 _POLL_S = 0.5
@@ -18,7 +18,6 @@ _POLL_S = 0.5
 def main(arguments: list[str] | None = None) -> int:
     """Starts both, prints the address when they are ready, ends them with itself; returns the exit code."""
     known = _parser().parse_args(arguments)
-    end_once()
     try:
         settings = LocalSettings(
             host=known.host,
@@ -28,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
             predictor_grpc_port=known.predictor_grpc_port,
             ready_within_s=known.ready_within_s,
         )
-        with served_bundle(known.bundle) as bundle:
+        with interrupted_once(), served_bundle(known.bundle) as bundle:
             _serve(bundle.folder, known.run_dir, settings)
     except EtchlineError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from etchline import __version__
 from etchline.errors import EtchlineError, StorageError
 from etchline.evaluation.pooling import Pool
-from etchline.processes import interrupted_once
+from etchline.signals import interrupted_once
 from etchline.storage import Store, open_store, write_text
 
 LINKS = (

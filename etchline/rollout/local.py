@@ -22,7 +22,7 @@ from etchline import storage
 from etchline.bundle import load_bundle
 from etchline.errors import OutputError, ServiceError, SettingsError
 from etchline.rollout.local_process import LocalProcess, Part, log_end, spawn, stop_all
-from etchline.rollout.signals import held_signals
+from etchline.signals import held_signals
 
 STATE = "service.json"
 _POLL_S = 0.1

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from etchline.errors import ServiceError
-from etchline.rollout.signals import held_signals
+from etchline.signals import held_signals
 
 _POLL_S = 0.05
 _STOP_WITHIN_S = 15.0

@@ -11,7 +11,7 @@ import pytest
 from etchline.chain.recording import LINKS, LinkRecord, read_records, recording
 from etchline.chain.reporting import RunReport, write_report
 from etchline.errors import DatasetError, RefusedError, StorageError
-from etchline.processes import ENDING
+from etchline.signals import ENDING
 from etchline.storage import write_bytes
 
 

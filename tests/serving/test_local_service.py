@@ -31,7 +31,7 @@ from etchline.rollout.local import (
     wait_ready,
 )
 from etchline.rollout.local_process import restart_process, spawn, stop_process
-from etchline.rollout.signals import held_signals
+from etchline.signals import held_signals
 from etchline.storage import publish_folder
 from serving import predictor, transformer
 from serving.server import GuardedServer
