@@ -46,8 +46,8 @@ class Calibration:
     Attributes:
         arbitration: the policy with the fewest errors, and its limits.
         confidence: the calibrations under that policy.
-        scored: every candidate.
-        chosen: the winner.
+        scored: every candidate, without the fallback.
+        chosen: the winner, with the fallback.
         reliabilities: of the confidence of "cells", "patch" and "full".
         report: the validation report, as it stands in a bundle.
     """
@@ -120,10 +120,14 @@ def calibrate(
         candidate = chosen.candidate
         arbitration = ArbitrationPart(policy=candidate.policy, limits=candidate.limits)
         confidence, reliabilities = _fit(bench, arbitration, own)
-    calibrated = with_parts(bundle, arbitration=arbitration, confidence=confidence)
-    doubted = measure_doubt(calibrated, dataset, entries, esd, jobs=jobs, steps=steps)
-    below = choose_fallback(doubted)
-    arbitration = arbitration.model_copy(update={"limits": replace(candidate.limits, fallback_below=below)})
+        calibrated = with_parts(bundle, arbitration=arbitration, confidence=confidence)
+        doubted = measure_doubt(calibrated, dataset, entries, esd, jobs=jobs, steps=steps)
+        below = choose_fallback(doubted)
+        if below:
+            limits = replace(candidate.limits, fallback_below=below)
+            arbitration = arbitration.model_copy(update={"limits": limits})
+            fitted = dict.fromkeys((entry.image for entry in entries), confidence)
+            (chosen,) = _score(bench, [Candidate(candidate.policy, limits)], fitted)
     report = {**_report(bench, scored, chosen, reliabilities), "fallback": fallback_json(doubted, below)}
     return Calibration(arbitration, confidence, tuple(scored), chosen, reliabilities, report)
 

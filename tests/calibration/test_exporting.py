@@ -21,6 +21,7 @@ from etchline.calibration.exporting import (
     pitch_range,
     tune_arbitration,
 )
+from etchline.calibration.fallback import SPOILT
 from etchline.calibration.golden import choose_golden
 from etchline.calibration.pitches import measure_pitches
 from etchline.calibration.runs import find_runs, load_network
@@ -75,6 +76,10 @@ def test_the_validation_report(exported, dataset):
         assert sum(one[kind] for one in chosen["per_ic"].values()) == chosen[kind]
     assert set(report["confidence"]) == {"cells", "patch", "full"}
     assert report["confidence"]["cells"]["cross_validated_by"] == "ic"
+    fallback = report["fallback"]
+    assert fallback["below"] == manifest(exported).arbitration.limits.fallback_below
+    assert fallback["images"] == 4 * len(SPOILT)
+    assert fallback["errors"]["with"] <= min(fallback["errors"]["without"], fallback["errors"]["classical"])
     assert report["target"]["reached"] == is_reached(exported.calibration.reliabilities["cells"])
 
 
@@ -84,8 +89,9 @@ def errors(counts):
 
 def test_the_chosen_policy_is_never_worse_than_another(exported):
     report = manifest(exported).validation
-    assert errors(report["chosen"]) == min(errors(one) for one in report["policies"].values())
-    assert manifest(exported).arbitration.policy == report["chosen"]["policy"]
+    policy = manifest(exported).arbitration.policy
+    assert report["chosen"]["policy"] == policy
+    assert errors(report["policies"][policy]) == min(errors(one) for one in report["policies"].values())
     assert exported.calibration.chosen.candidate.limits == manifest(exported).arbitration.limits
 
 
@@ -134,6 +140,8 @@ def test_progress_is_shown(training, dataset, tmp_path):
         ("each model", 4),
         ("arbitration", 4),
         ("confidence", 4),
+        ("fallback", 4 * len(SPOILT)),
+        ("arbitration", 4),
     ]
 
 

@@ -136,6 +136,54 @@ def test_both_speckled_falls_back_to_the_classical_result_and_flags():
     assert errors(mask, truth) == 0
 
 
+def torn(role, view, probability):
+    """Half-sure everywhere: each line hangs together by a thread."""
+    return (96 + probability.astype(int) // 4 + np.indices(probability.shape).sum(0) % 7 // 6 * 24).astype(
+        np.uint8
+    )
+
+
+DOUBT = {"policy": "paper", "full_view_px": 128} | dict.fromkeys(
+    ("patch_calibration", "full_calibration"), default_calibration()
+)
+
+
+def familiarity(image, spoil=None):
+    segmenter = NetworkSegmenter(GreyBackend(spoil=spoil), NetworkSettings(**DOUBT))
+    return segmenter.fit(ArraySource(image)).familiarity()
+
+
+def test_an_image_that_the_networks_doubt_gets_the_classical_result():
+    image, truth = comb(330, 260)
+    known, unknown = familiarity(image), familiarity(image, torn)
+    assert known > unknown + 0.2
+    limits = ArbitrationLimits(fallback_below=(known + unknown) / 2)
+    result, mask, _ = segmented(image, GreyBackend(spoil=torn), limits=limits, **DOUBT)
+    assert {(cell.source, cell.reasons[0]) for cell in result.cells} == {("classical", "unfamiliar")}
+    assert result.segmenter["networks_confidence"] == unknown
+    assert errors(mask, truth) == 0
+    result, _, _ = segmented(image, limits=limits, **DOUBT)
+    assert {cell.source for cell in result.cells} == {"patch"}
+    assert result.segmenter["networks_confidence"] == known
+
+
+def test_without_calibrations_no_image_is_doubted():
+    settings = {**DOUBT, "full_calibration": None, "limits": ArbitrationLimits(fallback_below=1.0)}
+    result, _, _ = segmented(comb(200, 200)[0], GreyBackend(spoil=torn), **settings)
+    assert not any("unfamiliar" in cell.reasons for cell in result.cells)
+    assert "networks_confidence" not in result.segmenter
+
+
+def test_doubt_does_not_depend_on_what_was_asked_before():
+    image, _ = comb(700, 90)
+    settings = NetworkSettings(**DOUBT, limits=ArbitrationLimits(fallback_below=0.01))
+    fresh, used = (NetworkSegmenter(GreyBackend(), settings).fit(ArraySource(image)) for _ in range(2))
+    used.rows(600, 700)
+    assert used.familiarity() == fresh.familiarity()
+    assert used.under("paper", ArbitrationLimits(fallback_below=1.0)).sources()[0] == "classical"
+    assert set(used.sources()) == {"patch"}
+
+
 @pytest.mark.parametrize("pitch", [12, 20, 34])
 def test_seams_between_sources_make_no_errors(pitch):
     """Every other patch of the patch model is speckled; the full model's lines are thicker and shifted."""
