@@ -25,7 +25,7 @@ from etchline.calibration.cells import (
     origin_of,
     pool_cells,
 )
-from etchline.calibration.fallback import choose_fallback, fallback_json, measure_doubt
+from etchline.calibration.fallback import choose_fallback, fallback_json, judge_copies
 from etchline.calibration.search import AnswersFolder, Bench, with_parts
 from etchline.datasets import Dataset, ImageEntry
 from etchline.errors import DatasetError
@@ -48,7 +48,7 @@ class Calibration:
         confidence: the calibrations under that policy.
         scored: every candidate, without the fallback.
         chosen: the winner, with the fallback.
-        reliabilities: of the confidence of "cells", "patch" and "full".
+        reliabilities: of the confidence of "cells", "patch" and "full", without the fallback.
         report: the validation report, as it stands in a bundle.
     """
 
@@ -121,14 +121,15 @@ def calibrate(
         arbitration = ArbitrationPart(policy=candidate.policy, limits=candidate.limits)
         confidence, reliabilities = _fit(bench, arbitration, own)
         calibrated = with_parts(bundle, arbitration=arbitration, confidence=confidence)
-        doubted = measure_doubt(calibrated, dataset, entries, esd, jobs=jobs, steps=steps)
-        below = choose_fallback(doubted)
+        copies = judge_copies(calibrated, dataset, entries, esd, jobs=jobs, steps=steps)
+        below = choose_fallback(copies)
         if below:
             limits = replace(candidate.limits, fallback_below=below)
             arbitration = arbitration.model_copy(update={"limits": limits})
-            fitted = dict.fromkeys((entry.image for entry in entries), confidence)
-            (chosen,) = _score(bench, [Candidate(candidate.policy, limits)], fitted)
-    report = {**_report(bench, scored, chosen, reliabilities), "fallback": fallback_json(doubted, below)}
+            fits = dict.fromkeys((entry.image for entry in entries), confidence)
+            held_out = _held_out(bench, own) if candidate.policy == "confidence" else fits
+            (chosen,) = _score(bench, [Candidate(candidate.policy, limits)], held_out)
+    report = {**_report(bench, scored, chosen, reliabilities), "fallback": fallback_json(copies, below)}
     return Calibration(arbitration, confidence, tuple(scored), chosen, reliabilities, report)
 
 

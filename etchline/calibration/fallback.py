@@ -63,8 +63,9 @@ def _grey(values_hw: npt.NDArray[Any]) -> Grey:
 
 
 # Of normalised images, whose range is 255 levels: from what networks bear to what nobody would scan.
+AS_IT_IS = "as it is"
 SPOILT: dict[str, Callable[[Grey, np.random.Generator], Grey]] = {
-    "as it is": lambda image_hw, rng: image_hw,
+    AS_IT_IS: lambda image_hw, rng: image_hw,
     "noise 40": _noise(40),
     "noise 80": _noise(80),
     "blur 2 px": _blur(2),
@@ -74,23 +75,25 @@ SPOILT: dict[str, Callable[[Grey, np.random.Generator], Grey]] = {
 
 
 @dataclass(frozen=True)
-class Doubted:
-    """One image, spoilt in one way, by both segmenters.
+class JudgedCopy:
+    """An image as it is, or spoilt in one way, by both segmenters.
 
     Attributes:
+        is_spoilt: whether anything was added.
         confidence: see `NetworkFit.familiarity`.
         network_errors: of the networks' result.
         classical_errors: of the classical result.
         lines: that count.
     """
 
+    is_spoilt: bool
     confidence: float
     network_errors: int
     classical_errors: int
     lines: int
 
 
-def measure_doubt(
+def judge_copies(
     bundle: Bundle,
     dataset: Dataset,
     entries: Sequence[ImageEntry],
@@ -98,7 +101,7 @@ def measure_doubt(
     *,
     jobs: int | None,
     steps: Steps,
-) -> list[Doubted]:
+) -> list[JudgedCopy]:
     """Both segmenters on up to 16 of the images, each as it is and spoilt.
 
     Args:
@@ -115,43 +118,48 @@ def measure_doubt(
     """
     count = min(MOST_IMAGES, len(entries))
     chosen = [entries[index * len(entries) // count] for index in range(count)]
-    items = [(entry, way) for entry in chosen for way in SPOILT]
-    work = functools.partial(_doubted, dataset=replace(dataset, images=()), bundle=bundle, esd=esd)
+    items = [(entry, spoiling) for entry in chosen for spoiling in SPOILT]
+    work = functools.partial(_judge_copy, dataset=replace(dataset, images=()), bundle=bundle, esd=esd)
     found = steps("fallback", map_processes(work, items, jobs), len(items))
     return [one for one in found if one is not None]
 
 
-def choose_fallback(doubted: Sequence[Doubted]) -> float:
-    """The limit with the fewest errors over all images; of equal ones the least, 0 where none helps."""
-    return min(LIMITS, key=lambda limit: (errors_under(doubted, limit), limit))
+def choose_fallback(copies: Sequence[JudgedCopy]) -> float:
+    """The limit with the fewest errors over all copies; of equal ones the least, 0 where none helps.
+
+    On images as they are it may cost no error: spoilt ones stand for what may come, these have come.
+    """
+    ordinary = [one for one in copies if not one.is_spoilt]
+    allowed = [one for one in LIMITS if errors_under(ordinary, one) <= errors_under(ordinary, 0.0)]
+    return min(allowed, key=lambda limit: (errors_under(copies, limit), limit))
 
 
-def errors_under(doubted: Sequence[Doubted], limit: float) -> int:
+def errors_under(copies: Sequence[JudgedCopy], limit: float) -> int:
     """Errors where the classical result is taken below this confidence."""
-    return sum(one.classical_errors if one.confidence < limit else one.network_errors for one in doubted)
+    return sum(one.classical_errors if one.confidence < limit else one.network_errors for one in copies)
 
 
-def fallback_json(doubted: Sequence[Doubted], limit: float) -> dict[str, Any]:
+def fallback_json(copies: Sequence[JudgedCopy], limit: float) -> dict[str, Any]:
     """What stands in the validation report."""
     return {
         "below": limit,
-        "images": len(doubted),
-        "lines": sum(one.lines for one in doubted),
-        "taken": sum(one.confidence < limit for one in doubted),
+        "copies": len(copies),
+        "lines": sum(one.lines for one in copies),
+        "taken": sum(one.confidence < limit for one in copies),
         "errors": {
-            "with": errors_under(doubted, limit),
-            "without": errors_under(doubted, 0.0),
-            "classical": sum(one.classical_errors for one in doubted),
-            "best of both": sum(min(one.network_errors, one.classical_errors) for one in doubted),
+            "with": errors_under(copies, limit),
+            "without": errors_under(copies, 0.0),
+            "classical": sum(one.classical_errors for one in copies),
+            "best of both": sum(min(one.network_errors, one.classical_errors) for one in copies),
         },
     }
 
 
-def _doubted(
+def _judge_copy(
     item: tuple[ImageEntry, str], dataset: Dataset, bundle: Bundle, esd: EsdSettings
-) -> Doubted | None:
+) -> JudgedCopy | None:
     """`None` where the policy has no calibration to tell a confidence by."""
-    entry, way = item
+    entry, spoiling = item
     dataset.verify(entry)
     image = read_image(dataset.image_path(entry))
     first, last = image.field_rows
@@ -159,8 +167,8 @@ def _doubted(
     truth_hw = read_mask(dataset.mask_path(entry))[first:last]
     middle = _middle(*field_hw.shape)
     field_hw, truth_hw = np.ascontiguousarray(field_hw[middle]), np.ascontiguousarray(truth_hw[middle])
-    rng = np.random.default_rng(zlib.crc32(f"{entry.image}\0{way}".encode()))
-    source = ArraySource(SPOILT[way](field_hw, rng))
+    rng = np.random.default_rng(zlib.crc32(f"{entry.image}\0{spoiling}".encode()))
+    source = ArraySource(SPOILT[spoiling](field_hw, rng))
     fit = _never_falling_back(bundle).fit(source)
     confidence = fit.familiarity()
     if confidence is None:
@@ -169,7 +177,9 @@ def _doubted(
         evaluate_masks(mask_hw, truth_hw, esd).counts
         for mask_hw in (mask_of(fit, source), _classical_mask(source))
     )
-    return Doubted(confidence, by_network.errors, by_classical.errors, by_network.lines)
+    return JudgedCopy(
+        spoiling != AS_IT_IS, confidence, by_network.errors, by_classical.errors, by_network.lines
+    )
 
 
 def _middle(height: int, width: int) -> tuple[slice, slice]:

@@ -22,10 +22,17 @@ from etchline.errors import SettingsError
 if TYPE_CHECKING:
     from etchline.segmentation.batch import Outcome, Status
     from etchline.segmentation.files import SegmentBundle
-    from etchline.segmentation.record import NetworkOptions
+    from etchline.segmentation.record import FlagReason, NetworkOptions
 
     Tally = Counter[Status]
 
+DOUBTS: dict["FlagReason", str] = {
+    "unknown_scale": "scale not known, all its cells are flagged; give --scale",
+    "unfamiliar": (
+        "unlike what the networks have learnt: segmented classically, all its cells are flagged; "
+        "fine-tune on images like it"
+    ),
+}
 EXAMPLE = "Example: etchline segment scans/ --out lines --contours geojson"
 
 InputsArgument = Annotated[
@@ -179,22 +186,22 @@ def _report(outcomes: list["Outcome"], out: Path, json_output: bool) -> None:
         print_json(_summary(outcomes, tally))
     else:
         stdout().print(_line(outcomes, tally, out), markup=False)
-    for name in _images_of_unknown_scale(outcomes):
-        stderr().print(
-            f"warning: {name}: scale not known, all its cells are flagged; give --scale", markup=False
-        )
+    for name, reason in _images_in_doubt(outcomes):
+        stderr().print(f"warning: {name}: {DOUBTS[reason]}", markup=False)
     for outcome in failed:
         stderr().print(f"error: {outcome.error}", markup=False)
     if failed:
         raise typer.Exit(max(outcome.exit_code for outcome in failed))
 
 
-def _images_of_unknown_scale(outcomes: list["Outcome"]) -> list[str]:
+def _images_in_doubt(outcomes: list["Outcome"]) -> list[tuple[str, FlagReason]]:
+    """Images that are flagged as wholes, each with every reason for it."""
     records = [outcome.record for outcome in outcomes if outcome.record]
     return [
-        record.image.name
+        (record.image.name, reason)
         for record in records
-        if any("unknown_scale" in cell.reasons for cell in record.cells)
+        for reason in DOUBTS
+        if any(reason in cell.reasons for cell in record.cells)
     ]
 
 

@@ -20,7 +20,7 @@ SPECKLED = 0.0
 
 
 def probed_patches(rows: list[list[Patch]]) -> list[list[Patch]]:
-    """At most 8 x 8 of the patches, spread evenly; rows that are probed are needed whole later anyway."""
+    """At most 8 x 8 of the patches, spread evenly; answers for their rows are kept until they are needed."""
     return [_spread(row, PROBED_COLUMNS) for row in _spread(rows, PROBED_ROWS)]
 
 

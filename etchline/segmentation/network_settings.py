@@ -21,9 +21,11 @@ class NetworkSettings:
         full_view_px: edge of the full model's views; `None`: the whole image is one view.
         prompt: of all views.
         trained_pitch: what the networks have learnt; `None` where nobody knows.
-        scale: a factor for all images, or "auto".
-        scale_settings: of "auto".
-        calibrations: of each role's results; policy `confidence` needs both.
+        scale: a factor for all images; `None`: estimated for each.
+        scale_settings: of the estimate.
+        patch_calibration: of the patch model's own results; policy `confidence` needs both, the fallback
+            those of the roles that the policy asks.
+        full_calibration: of the full model's.
 
     Raises:
         SettingsError: policy `confidence` without calibrations, or a factor that is not positive.

@@ -11,7 +11,7 @@ from etchline.images.source import GreyArray, RowSink, WindowSource, bands
 from etchline.segmentation.arbitration import Verdict
 from etchline.segmentation.cell_features import ALONE, CellFeatures, measure_cell
 from etchline.segmentation.components import BandComponents
-from etchline.segmentation.confidence import CellCalibration
+from etchline.segmentation.confidence import CellCalibration, default_calibration
 from etchline.segmentation.normalise import BAND_ROWS, Normalisation, fit_normalisation
 from etchline.segmentation.overlay import Overlay, outline
 from etchline.segmentation.probability import binarise_probability, pixel_confidence
@@ -276,11 +276,14 @@ class _Drive(Generic[FitT]):
         columns = slice(max(x0 - context, 0), min(x1 + context, self._source.width))
         of_models = self._judged.of_models(patch) if self._judged else ALONE
         features = measure_cell(band.probability_hw[:, columns], band.normalised_hw[:, columns], of_models)
-        confidence = self._calibration.confidence(features.values)
         own = (slice(first + y0 - band.top, first + y1 - band.top), slice(x0, x1))
         verdict = self._judged.verdict(patch) if self._judged else CLASSICAL
+        # That of networks says nothing about the classical result that stands in for them.
+        stands_in = self._judged is not None and verdict.source == "classical"
+        calibration = default_calibration() if stands_in else self._calibration
+        confidence = calibration.confidence(features.values)
         reasons = list(verdict.reasons)
-        if confidence < self._calibration.flag_below:
+        if confidence < calibration.flag_below:
             reasons.append("low_confidence")
         speckle_limit = self._settings.speckles_per_patch * (x1 - x0) * (y1 - y0)
         if features.speckles * self._settings.patch_px**2 >= max(speckle_limit, 1):

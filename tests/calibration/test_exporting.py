@@ -78,7 +78,7 @@ def test_the_validation_report(exported, dataset):
     assert report["confidence"]["cells"]["cross_validated_by"] == "ic"
     fallback = report["fallback"]
     assert fallback["below"] == manifest(exported).arbitration.limits.fallback_below
-    assert fallback["images"] == 4 * len(SPOILT)
+    assert fallback["copies"] == 4 * len(SPOILT)
     assert fallback["errors"]["with"] <= min(fallback["errors"]["without"], fallback["errors"]["classical"])
     assert report["target"]["reached"] == is_reached(exported.calibration.reliabilities["cells"])
 

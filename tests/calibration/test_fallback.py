@@ -7,7 +7,7 @@ pytest.importorskip("torch", reason="the extra `train` is not installed")
 
 from etchline.calibration.fallback import (
     SPOILT,
-    Doubted,
+    JudgedCopy,
     choose_fallback,
     errors_under,
     fallback_json,
@@ -16,19 +16,30 @@ from tests.segmentation.drawing import tracks
 
 
 def test_the_limit_with_the_fewest_errors_is_chosen():
-    sure, unsure = Doubted(0.9, 1, 10, 50), Doubted(0.3, 40, 12, 50)
+    sure, unsure = JudgedCopy(False, 0.9, 1, 10, 50), JudgedCopy(True, 0.3, 40, 12, 50)
     assert choose_fallback([sure]) == 0.0
     assert choose_fallback([sure, unsure]) == 0.35
     assert errors_under([sure, unsure], 0.35) == 13
     # Where the networks are better even when in doubt, they stay.
-    assert choose_fallback([sure, Doubted(0.3, 5, 12, 50)]) == 0.0
+    assert choose_fallback([sure, JudgedCopy(True, 0.3, 5, 12, 50)]) == 0.0
+
+
+def test_ordinary_images_do_not_pay_for_spoilt_ones():
+    ordinary = [JudgedCopy(False, 0.85, 0, 10, 50)] * 3
+    hopeless = [JudgedCopy(True, 0.88, 120, 40, 50)] * 15
+    assert choose_fallback([*ordinary, *hopeless]) == 0.0
+    assert choose_fallback([*ordinary, *hopeless, JudgedCopy(True, 0.2, 9, 3, 50)]) == 0.25
 
 
 def test_the_report_says_what_it_is_worth():
-    doubted = [Doubted(0.9, 1, 10, 50), Doubted(0.3, 40, 12, 50), Doubted(0.2, 3, 4, 50)]
-    assert fallback_json(doubted, 0.35) == {
+    copies = [
+        JudgedCopy(False, 0.9, 1, 10, 50),
+        JudgedCopy(True, 0.3, 40, 12, 50),
+        JudgedCopy(True, 0.2, 3, 4, 50),
+    ]
+    assert fallback_json(copies, 0.35) == {
         "below": 0.35,
-        "images": 3,
+        "copies": 3,
         "lines": 150,
         "taken": 2,
         "errors": {"with": 17, "without": 44, "classical": 26, "best of both": 16},

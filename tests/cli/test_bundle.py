@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ torch = pytest.importorskip("torch", reason="the extra `train` is not installed"
 from etchline import __version__  # noqa: E402
 from etchline.bundle import ArbitrationPart, ConfidencePart, ProvenancePart, ViewsPart, load_bundle  # noqa: E402
 from etchline.bundle.saving import BundleContents, save_bundle  # noqa: E402
+from etchline.bundle.shipped import SHIPPED  # noqa: E402
 from etchline.cli.app import app  # noqa: E402
 from etchline.images import read_image, write_image  # noqa: E402
 from etchline.network.line_network import LineNetwork  # noqa: E402
@@ -123,3 +125,18 @@ def test_an_image_of_unknown_scale_is_flagged(bundle, tmp_path):
     assert "warning: a.png: scale not known" in result.stderr
     record = json.loads((tmp_path / "out" / "a.json").read_text())
     assert all(cell["flagged"] and "unknown_scale" in cell["reasons"] for cell in record["cells"])
+
+
+def test_an_image_that_the_networks_doubt_is_segmented_classically(tmp_path):
+    doubting = shutil.copytree(SHIPPED, tmp_path / "doubting")
+    manifest = json.loads((doubting / "bundle.json").read_text())
+    manifest["arbitration"]["limits"]["fallback_below"] = 1.0
+    (doubting / "bundle.json").write_text(json.dumps(manifest))
+    write_image(tmp_path / "a.png", np.clip(tracks(160, 160), 0, 255).astype(np.uint8))
+    result = run("segment", tmp_path / "a.png", "--out", tmp_path / "out", "--bundle", doubting, "--jobs", 1)
+    assert "warning: a.png: unlike what the networks have learnt" in result.stderr
+    record = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert {(cell["source"], "unfamiliar" in cell["reasons"]) for cell in record["cells"]} == {
+        ("classical", True)
+    }
+    assert 0 < record["segmenter"]["networks_confidence"] < 1
