@@ -194,7 +194,7 @@ def _report(outcomes: list["Outcome"], out: Path, json_output: bool) -> None:
         raise typer.Exit(max(outcome.exit_code for outcome in failed))
 
 
-def _images_in_doubt(outcomes: list["Outcome"]) -> list[tuple[str, FlagReason]]:
+def _images_in_doubt(outcomes: list["Outcome"]) -> list[tuple[str, "FlagReason"]]:
     """Images that are flagged as wholes, each with every reason for it."""
     records = [outcome.record for outcome in outcomes if outcome.record]
     return [
