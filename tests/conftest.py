@@ -1,4 +1,6 @@
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +9,12 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.s3_server import S3
+
+
+def pytest_configure() -> None:
+    """Ctrl-C as in a terminal: a shell's `&` has it ignored, and tests interrupt themselves."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
