@@ -223,7 +223,7 @@ def test_a_broken_export_stops_at_parity(rolled_back, data, tmp_path, monkeypatc
 
 
 def test_a_bad_model_is_rejected_and_nothing_is_deployed(data, tmp_path):
-    (tmp_path / "bad.yaml").write_text(BAD + "gate: {images_min: 1, lines_min: 1}\n")
+    (tmp_path / "bad.yaml").write_text(BAD + "gate: {images_min: 1, lines_min: 1, unseen_upper_max: null}\n")
     command = [sys.executable, "-m", "pipelines", "run", "finetune_and_deploy", "--local", "--keep-serving"]
     command += ["--dataset", str(data.folder), "--recipe", "bad.yaml", "--init", "random", "--jobs", "1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -236,6 +236,7 @@ def test_a_bad_model_is_rejected_and_nothing_is_deployed(data, tmp_path):
     bad = Ran(tmp_path / "run", json.loads((tmp_path / "run/report.json").read_text()))
     assert bad.report["outcome"] == "rejected"
     assert any("the 95 % interval ends at" in reason for reason in bad.report["reasons"])
+    assert not any("cannot be judged" in reason for reason in bad.report["reasons"])
     assert bad.report["endpoint"] is None
     statuses = list(bad.statuses().values())
     assert statuses == ["done"] * 4 + ["not run"] * 6
