@@ -1,5 +1,6 @@
 """`etchline evaluate`: predictions against truths, as electrically significant differences."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,7 +104,8 @@ def _paired_with_dataset(pred_dir: Path, folder: Path, split: str | None) -> "Pa
 
     dataset = load_dataset(folder)
     wanted = None if split is None else [name.strip() for name in split.split(",")]
-    for name in wanted or [None]:
+    each: Sequence[str | None] = [None] if wanted is None else wanted
+    for name in each:
         if not dataset.select(split=name):
             raise PairingError(
                 f"{folder}: has no images of split {name!r}; its splits are "

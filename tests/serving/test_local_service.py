@@ -33,6 +33,7 @@ from etchline.rollout.local import (
 from etchline.rollout.local_process import restart_process, spawn, stop_process
 from etchline.signals import held_signals
 from etchline.storage import publish_folder
+from serving import __main__ as command
 from serving import predictor, transformer
 from serving.server import GuardedServer
 from serving.settings import ListenSettings, parse_predictor, parse_transformer
@@ -309,6 +310,13 @@ def test_a_hangup_while_it_starts(tmp_path):
 def test_a_bundle_that_s3_has_not(s3, capsys):
     assert predictor.main(["--bundle", s3.uri("nothing")]) == 2
     assert f"error: {s3.uri('nothing')}: nothing is there" in capsys.readouterr().err
+
+
+def test_a_run_folder_is_on_this_machine(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["--run-dir", "s3://bucket/serve"]) == 2
+    assert "error: --run-dir s3://bucket/serve: must be a folder on this machine" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
 
 
 def test_ports_of_other_programs(capsys):
