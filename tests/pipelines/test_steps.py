@@ -95,8 +95,10 @@ def test_an_interrupted_run_leaves_its_report_and_no_process(tmp_path):
 # Ended by us, it sends us what ended it, as if somebody pressed Ctrl-C while we stop it; then it ends.
 LAST_WORD = """
 import os, signal, sys
+ours = os.getppid()
 def end(number, frame):
-    os.kill(os.getppid(), number)
+    if os.getppid() == ours:
+        os.kill(ours, number)
     sys.exit()
 signal.signal(signal.SIGTERM, end)
 print(1, flush=True)
@@ -104,7 +106,7 @@ signal.pause()
 """
 
 
-def test_a_signal_while_services_are_stopped(tmp_path):
+def test_a_signal_while_services_are_stopped(tmp_path, request):
     """The other services are stopped, too, and the message does not say that the run could go on."""
     running = []
 
@@ -114,6 +116,7 @@ def test_a_signal_while_services_are_stopped(tmp_path):
                 running.append(start_speaking())
                 work.facts[name] = str(write_service(tmp_path / name, running[-1].pid))
 
+    request.addfinalizer(lambda: [each.kill() for each in running])
     given = {"run_uri": str(tmp_path / "run"), "serving_dir": str(tmp_path / "serving")}
     with pytest.raises(InterruptedRunError, match="a run begins anew"):
         run_locally(pipeline, given, tmp_path / "artifacts")
