@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -136,7 +136,9 @@ def test_a_failed_smoke_test_rolls_back_to_the_champion(rolled_back, serving, da
     assert champion.location == NANO
     assert report["endpoint"] == champion.url
     image = data.image_path(data.select(split="test")[0])
-    answer = ServiceClient(champion.url).segment(SegmentInput(image, Path("0")), ClientOptions())
+    answer = ServiceClient(champion.url).segment(
+        SegmentInput(image, PurePosixPath(image.stem)), ClientOptions()
+    )
     assert answer.record.degraded is None
     assert answer.record.bundle.digest == champion.digest
     services = [read_service(path) for path in sorted((serving / "services").iterdir())]

@@ -31,6 +31,7 @@ from etchline.rollout.local import (
     wait_ready,
 )
 from etchline.rollout.local_process import restart_process, spawn, stop_process
+from etchline.rollout.smoke import smoke_test
 from etchline.signals import held_signals
 from etchline.storage import publish_folder
 from serving import __main__ as command
@@ -51,6 +52,14 @@ def test_another_program_can_find_the_service(service):
     assert is_ready(found)
     stranger = found.transformer.model_copy(update={"born": found.transformer.born - 1})
     assert not stranger.is_running  # its number was given to another process
+
+
+def test_a_service_that_is_right_passes_the_smoke_test(service, tmp_path):
+    bundle = load_bundle(SHIPPED)
+    write_image(tmp_path / "17.png", tracks(150, 210))
+    asked = smoke_test(service.url, bundle, [tmp_path / "17.png"])
+    assert [(each.image, each.reason) for each in asked] == [("patch.png", ""), ("17.png", "")]
+    assert all(each.iou == 1 for each in asked)
 
 
 def test_no_service(tmp_path):
