@@ -25,6 +25,7 @@ from etchline.errors import SettingsError
 from etchline.segmentation.classical_bundle import classical_bundle
 from etchline.segmentation.files import FileOptions, segment_file
 from etchline.segmentation.inputs import SegmentInput
+from etchline.storage import local_folder
 from etchline.synthesis.benchmark import PlannedImage, SynthRequest, draw_files
 from etchline.synthesis.chip import ChipRequest
 from etchline.training.recipe import load_recipe
@@ -101,6 +102,7 @@ def main(
         chip = ChipRequest(size_px=size, seed=SEED) if 32 <= size <= 8192 else None
         if chip is None:
             raise SettingsError(f"--size {size}: must lie between 32 and 8192")
+        local_folder(out, "--out")
         started = time.perf_counter()
         now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
         folder = out / now

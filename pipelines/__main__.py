@@ -11,17 +11,21 @@ from typing import Annotated, Any, Literal
 import typer
 
 from etchline.cli.frame import DebugOption, JsonOption, exit_codes, print_json, stderr, stdout
+from etchline.cli.stored import ADD, READ, Commands
 from etchline.errors import SettingsError
+from etchline.storage import local_folder
 
 NAMES = ("finetune_and_deploy",)
 COMPILE_EXAMPLE = "Example: python -m pipelines compile compiled"
 RUN_EXAMPLE = (
     "Example: python -m pipelines run finetune_and_deploy --local --dataset data/lab "
-    "--recipe recipes/nano_finetune.yaml --champion nano --destination bundles --serving-dir serving "
-    "--keep-serving"
+    "--recipe recipes/nano_finetune.yaml --champion nano --destination runs/bundles "
+    "--serving-dir runs/serving --keep-serving"
 )
 
-app = typer.Typer(
+BEGIN_ANEW = "a run does not go on: run the command again, which begins a new one"
+
+app = Commands(
     name="python -m pipelines",
     help="Kubeflow pipelines of etchline: compile them, or run one on this machine (docs/pipelines.md).",
     epilog=RUN_EXAMPLE,
@@ -35,7 +39,9 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '
 
 @app.command("compile", epilog=COMPILE_EXAMPLE)
 def compile_(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder; gets NAME.yaml for each pipeline.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder; gets NAME.yaml for each pipeline."), ADD
+    ],
     debug: DebugOption = False,
 ) -> None:
     """Write the pipelines as YAML, which Kubeflow Pipelines takes."""
@@ -66,7 +72,9 @@ def run(
         str, typer.Option(metavar="JSON", help='Draw them instead, such as \'{"ic": "ic09", "train": 10}\'.')
     ] = "",
     recipe: Annotated[
-        Path | None, typer.Option(metavar="FILE.yaml", help="Of the training; section gate has the limits.")
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="Of the training; section gate has the limits."),
+        READ,
     ] = None,
     init: Annotated[
         str, typer.Option(metavar="random|CKPT|BUNDLE", help="First weights, as `etchline train` takes them.")
@@ -79,7 +87,7 @@ def run(
         str, typer.Option(metavar="BUNDLE", help="What is in service; default: a first deployment.")
     ] = "",
     champion_report: Annotated[
-        str, typer.Option(metavar="REPORT.json", help="Of the champion, same images; default: judged now.")
+        str, typer.Option(metavar="REPORT.json", help="Of --champion, same images; default: judged now.")
     ] = "",
     destination: Annotated[
         str,
@@ -103,17 +111,18 @@ def run(
     Exit code 0: promoted. 1: rejected by a gate, or rolled back. 2: bad input. 3: anything else. 130:
     interrupted; a run does not go on, it is started again.
     """
-    with exit_codes(debug):
+    with exit_codes(debug, BEGIN_ANEW):
         pipeline = _pipeline(name)
         if not local:
             raise SettingsError(
                 "give --local; for a cluster, `python -m pipelines compile OUT` and submit the YAML to it"
             )
         folder = _new_folder(out, name)
+        services = local_folder(serving_dir or folder / "serving", "--serving-dir")
         arguments = {
             "run_uri": str(folder),
             "destination": destination or str(folder / "bundles"),
-            "serving_dir": str((serving_dir or folder / "serving").absolute()),
+            "serving_dir": str(services.absolute()),
             "dataset": dataset,
             "chip": _mapping(chip),
             "recipe": _text(recipe),
@@ -143,7 +152,7 @@ def _pipeline(name: str) -> Any:  # noqa: ANN401  (kfp's)
 
 def _new_folder(out: Path | None, name: str) -> Path:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-    folder = (out or Path("runs") / name / now).absolute()
+    folder = local_folder(out or Path("runs") / name / now, "--out").absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingsError(f"--out {out}: holds something already; give each run a folder of its own")
     return folder
@@ -188,7 +197,7 @@ def _check(arguments: dict[str, Any], moto: bool) -> None:
     if arguments["champion"]:
         _check_champion(arguments["champion"])
     if arguments["champion_report"]:
-        _check_report(arguments["champion_report"])
+        _check_report(arguments["champion_report"], arguments["champion"])
     if arguments["keep_serving"]:
         from etchline.rollout.switching import check_champion
 
@@ -200,7 +209,7 @@ def _check_destination(destination: str) -> None:
 
     Raises:
         SettingsError: the folder cannot be made or written.
-        StorageError: the bucket cannot be reached.
+        StorageError: the bucket cannot be reached. Whether the keys may write there, only writing would tell.
     """
     from etchline.storage import is_s3, open_store
 
@@ -218,9 +227,11 @@ def _check_destination(destination: str) -> None:
         ) from error
 
 
-def _check_report(report: str) -> None:
+def _check_report(report: str, champion: str) -> None:
     from etchline.storage import open_store
 
+    if not champion:
+        raise SettingsError(f"--champion-report {report}: give --champion, too, the bundle that it is of")
     if open_store(report).kind() != "file":
         raise SettingsError(f"--champion-report {report}: there is no such file")
 

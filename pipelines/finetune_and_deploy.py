@@ -148,7 +148,8 @@ class Wiring:
             init: first weights: random, a checkpoint, nano, a bundle's folder or `s3://`.
             role: patch, full, both or single.
             champion: the bundle in service: nano, a folder or `s3://`; empty: a first deployment.
-            champion_report: its report on the same images, where it has been judged already.
+            champion_report: its report on the same images, where it has been judged already; it then segments
+                one image only, for the picture.
             keep_serving: whether the promoted service goes on after the run.
             jobs: processes of each step; 0: one for each core.
             accelerator: resource name of the GPU that fine-tuning and evaluation ask for; empty: none.

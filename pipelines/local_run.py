@@ -48,7 +48,7 @@ def run_locally(pipeline: BaseComponent, arguments: Mapping[str, Any], artifacts
 
     Raises:
         EtchlineError: there is no report.
-        InterruptedRunError: at the first of the signals that end a process.
+        InterruptedRunError: at the first of the signals that end a process, also while services are stopped.
     """
     failure: RuntimeError | None = None
     log, others = artifacts.with_name(LOG_NAME), children(os.getpid())
@@ -62,25 +62,34 @@ def run_locally(pipeline: BaseComponent, arguments: Mapping[str, Any], artifacts
         warnings.simplefilter("ignore")  # kfp's own, such as of SWIG types
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(artifacts))
         try:
-            pipeline(**arguments)
-        except RuntimeError as error:  # kfp's word for a step that failed; the report says which and why
-            failure = error
+            try:
+                pipeline(**arguments)
+            except RuntimeError as error:  # kfp's word for a step that failed; the report says which and why
+                failure = error
+            except KeyboardInterrupt:
+                sys.stderr.write("interrupted; stopping what runs\n")
+                end_steps(others)
+                raise
+            finally:
+                stop_abandoned(arguments["run_uri"], arguments["serving_dir"])
         except KeyboardInterrupt as error:
-            sys.stderr.write("interrupted; stopping what runs\n")
-            end_steps(others)
-            write_report(arguments["run_uri"], state="INTERRUPTED")
-            page = f"{arguments['run_uri']}/{HTML_NAME}"
-            raise InterruptedRunError(
-                f"interrupted; what was not in service has been stopped, {page} says how far the run came; "
-                "a run begins anew, in a folder of its own: run the command again"
-            ) from error
-        finally:
+            # Once more: where the interruption came while services were stopped, some are left.
             stop_abandoned(arguments["run_uri"], arguments["serving_dir"])
+            raise _interrupted(arguments["run_uri"]) from error
     store = open_store(arguments["run_uri"])
     if store.sha256(JSON_NAME) is None:
         raise EtchlineError(f"{store.location}: the run has left no {JSON_NAME}; see {log}") from failure
     found: dict[str, Any] = json.loads(store.read(JSON_NAME, 0, MAX_REPORT_BYTES))
     return found
+
+
+def _interrupted(run: str) -> InterruptedRunError:
+    """Writes the report of an interrupted run; the error says where."""
+    write_report(run, state="INTERRUPTED")
+    return InterruptedRunError(
+        f"interrupted; what was not in service has been stopped, {run}/{HTML_NAME} says how far the run "
+        "came; a run begins anew, in a folder of its own: run the command again"
+    )
 
 
 @contextlib.contextmanager

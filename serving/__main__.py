@@ -10,6 +10,7 @@ from etchline.errors import EtchlineError, ServiceError
 from etchline.rollout.local import LocalSettings, start_service
 from etchline.rollout.local_process import stop_started
 from etchline.signals import interrupted_once
+from etchline.storage import local_folder
 from serving.bundles import served_bundle
 
 _POLL_S = 0.5
@@ -19,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Starts both, prints the address when they are ready, ends them with itself; returns the exit code."""
     known = _parser().parse_args(arguments)
     try:
+        run_dir = local_folder(known.run_dir, "--run-dir")
         settings = LocalSettings(
             host=known.host,
             http_port=known.http_port,
@@ -28,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
             ready_within_s=known.ready_within_s,
         )
         with interrupted_once(), served_bundle(known.bundle) as bundle:
-            _serve(bundle.folder, known.run_dir, settings)
+            _serve(bundle.folder, run_dir, settings)
     except EtchlineError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

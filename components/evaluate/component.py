@@ -22,7 +22,8 @@ def evaluate(
     Args:
         run_uri: the run's folder.
         champion: the bundle in service: nano, a folder or `s3://`; empty: there is none.
-        champion_report: its report on the same images, where it has been judged already.
+        champion_report: its report on the same images, where it has been judged already; it then segments one
+            image only, for the picture.
         jobs: processes; 0: one for each core.
         data: its splits test and unseen judge.
         model: what `finetune` made.

@@ -23,6 +23,7 @@ from etchline.rollout.switching import (
     start_beside,
     stop_unless_in_service,
 )
+from etchline.storage import local_folder
 
 SERVICES = ("champion_service", "service", "replaced_service")
 """Facts that name the folder of a service that a run has started, or is about to replace."""
@@ -42,7 +43,7 @@ def deploy(location: str, *, champion: str, serving: str, keep_serving: bool, ru
         run: the run's folder.
 
     Raises:
-        SettingsError: no folder, or another bundle than the champion is in service.
+        SettingsError: no folder, one in S3, or another bundle than the champion is in service.
         RefusedError: at the location is another bundle than was published there.
         ServiceError: a service does not become ready; the log's end is in the message.
         EtchlineError: a bundle cannot be fetched.
@@ -50,7 +51,7 @@ def deploy(location: str, *, champion: str, serving: str, keep_serving: bool, ru
     with recording("deploy_service", run) as work:
         if not serving:
             raise SettingsError("serving is empty: give a folder for the services of this machine")
-        folder = Path(serving)
+        folder = local_folder(Path(serving), "serving")
         if keep_serving and champion:
             in_use = ensure_in_service(champion, folder, announce=_noted(work, "champion_service"))
             work.facts |= {"champion_url": in_use.url}

@@ -8,9 +8,12 @@ from typing import Literal, TypeVar, get_args
 from etchline.bundle.fetching import fetch_bundle, is_bundle
 from etchline.calibration.exporting import ExportRequest, export
 from etchline.chain.places import BUNDLE, FIRST, TRAINING
+from etchline.chain.preparing import JUDGED
 from etchline.chain.recording import Made, recording
-from etchline.datasets import load_dataset
+from etchline.datasets import Dataset, load_dataset
 from etchline.errors import SettingsError
+from etchline.evaluation.gate import GateLimits
+from etchline.evaluation.gate.judging import UNSEEN
 from etchline.training.checkpoints import EpochRecord
 from etchline.training.recipe import parse_recipe
 from etchline.training.runs import RANDOM, Model, TrainRequest, train
@@ -37,11 +40,12 @@ def fine_tune(
         jobs: processes that calibrate; `None`: one for each core.
 
     Raises:
-        SettingsError: a recipe or a model that there is none of.
+        SettingsError: a recipe or a model that there is none of, or images that the gate could only reject.
         EtchlineError: see `train` and `export`.
     """
     with recording("finetune", run) as work:
         settings, data = parse_recipe(recipe), load_dataset(dataset)
+        _check_judgeable(data, settings.gate)
         start, parent = _first(init, Path(out) / FIRST)
         request = TrainRequest(data, Path(out) / TRAINING, settings, _model(model), start, parent=parent)
         best = [result.best for result in train(request, _Logged())]
@@ -60,6 +64,27 @@ def fine_tune(
             "policy": exported.bundle.manifest.arbitration.policy,
         }
         return work.made(exported.bundle.digest)
+
+
+def _check_judgeable(data: Dataset, gate: GateLimits) -> None:
+    """Refuses a dataset whose model the gate would reject after the training, however good it were.
+
+    How many lines the images have is known when they are judged.
+
+    Raises:
+        SettingsError: a limit wants images that the dataset does not have.
+    """
+    limit, images = gate.unseen_upper_max, len(data.select(split=JUDGED))
+    if limit is not None and not data.select(split=UNSEEN):
+        raise SettingsError(
+            f"dataset {data.name}: has no images of split {UNSEEN}, which gate.unseen_upper_max {limit:g} "
+            "judges; give some, or set gate: {unseen_upper_max: null} in the recipe"
+        )
+    if images < gate.images_min:
+        raise SettingsError(
+            f"dataset {data.name}: has {images} images of split {' or '.join(JUDGED)}, fewer than "
+            f"gate.images_min {gate.images_min}; give more, or lower it in the recipe"
+        )
 
 
 def _first(init: str, folder: Path) -> tuple[str, str | None]:

@@ -4,7 +4,8 @@ import datetime
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from etchline import __version__
@@ -16,13 +17,13 @@ from etchline.chain.places import BUNDLE, NO_CHAMPION, PAGE, REPORT
 from etchline.chain.preparing import JUDGED
 from etchline.chain.recording import Made, Recording, recording
 from etchline.datasets import Dataset, ImageEntry, load_dataset
-from etchline.errors import EtchlineError, InputError
+from etchline.errors import EtchlineError, InputError, SettingsError
 from etchline.evaluation import EsdSettings
 from etchline.evaluation.exhibits import Picture, Subject, choose, examine, examine_all
 from etchline.evaluation.flagging import Cell
 from etchline.evaluation.folders import Pairing, pair_dataset
 from etchline.evaluation.html_report import Comparison, Method, Page, Stage, render_html
-from etchline.evaluation.pooling import pool, worst_first
+from etchline.evaluation.pooling import Pool, pool, worst_first
 from etchline.evaluation.report import Report
 from etchline.evaluation.report_reading import read_report
 from etchline.evaluation.scoring import report_of, score_pairs
@@ -39,7 +40,7 @@ CHALLENGER, CHAMPION, CLASSICAL = "fine-tuned", "champion", "classical"
 
 @dataclass(frozen=True)
 class _Judged:
-    """One way of segmenting, and what came of it."""
+    """One way of segmenting, and what came of it; `given` is its report of all images, made earlier."""
 
     name: str
     folder: Path
@@ -47,6 +48,12 @@ class _Judged:
     pairing: Pairing
     records: dict[str, SegmentRecord]
     stage: Stage
+    given: Report | None = None
+
+    @property
+    def pool(self) -> Pool:
+        """Of all images."""
+        return pool((self.given or self.report).scores)
 
 
 def judge(
@@ -67,30 +74,37 @@ def judge(
         outs: two folders. The challenger's gets `report.json` and `report.html`, the page with all of them
             side by side; the champion's gets its `report.json`, or a file that says that there is none.
         champion: the bundle in service: nano, a folder or `s3://`; empty: there is none.
-        champion_report: its report on the same images, where it has been judged already.
+        champion_report: its report on the same images, where it has been judged already: its numbers are
+            taken from there, and it segments one image only, for the picture.
         run: the run's folder.
         jobs: processes; `None`: one for each core.
 
     Raises:
+        SettingsError: a champion's report without a champion.
         EtchlineError: a bundle, the dataset or the report cannot be used, or an image cannot be judged.
     """
     with recording("evaluate", run) as work:
         data, (out, champion_out) = load_dataset(dataset), map(Path, outs)
         bundle = load_bundle(Path(model) / BUNDLE)
+        given = _given(champion_report, champion, champion_out / REPORT)
+        in_service = fetch_bundle(champion, champion_out / BUNDLE) if champion else None
         settings, entries = esd_of(bundle), data.select(split=JUDGED)
-        methods = {CLASSICAL: classical_bundle()}
-        if champion:
-            methods[CHAMPION] = network_bundle(fetch_bundle(champion, champion_out / BUNDLE), NetworkChoice())
-        methods[CHALLENGER] = network_bundle(bundle, NetworkChoice())
-        judged = [
-            _judge(name, each, data, entries, out / name, settings, jobs) for name, each in methods.items()
-        ]
+        judge_by = partial(_judge, dataset=data, out=out, settings=settings, jobs=jobs)
+        challenger = judge_by(CHALLENGER, network_bundle(bundle, NetworkChoice()), entries)
+        _write_report(out, challenger.report)
+        judged = [judge_by(CLASSICAL, classical_bundle(), entries), challenger]
+        if in_service is None:
+            write_text(champion_out / NO_CHAMPION, "no champion was named\n")
+        else:
+            asked = [entry for entry in entries if given is None or _key(entry) == _worst(challenger)]
+            found = judge_by(CHAMPION, network_bundle(in_service, NetworkChoice()), asked)
+            judged.insert(1, replace(found, given=given))
+            if given is None:
+                _write_report(champion_out, found.report)
         for each in judged:
-            work.judged(each.name, pool(each.report.scores))
-        _write_report(out, judged[-1].report)
-        _write_champion(champion_out, judged, champion, champion_report)
+            work.judged(each.name, each.pool)
         _write_page(work, out, judged, data, settings, jobs)
-        total = pool(judged[-1].report.scores).counts
+        total = challenger.pool.counts
         work.facts |= {
             "digest": bundle.digest,
             "dataset_digest": data.digest,
@@ -103,20 +117,40 @@ def judge(
         return work.made()
 
 
+def _given(location: str, champion: str, path: Path) -> Report | None:
+    """The champion's report that was given, copied to `path`; `None`: there is none.
+
+    Whether it is of the same images is the gate's to say.
+
+    Raises:
+        SettingsError: there is no champion that it could be of.
+        StorageError: it cannot be fetched.
+        ReportError: it is no report.
+    """
+    if not location:
+        return None
+    if not champion:
+        raise SettingsError(f"champion's report {location}: no champion is named; name the bundle it is of")
+    open_store(location).download("", path)
+    return read_report(path).report
+
+
 def _judge(
     name: str,
     bundle: SegmentBundle,
-    dataset: Dataset,
     entries: Sequence[ImageEntry],
-    folder: Path,
+    *,
+    dataset: Dataset,
+    out: Path,
     settings: EsdSettings,
     jobs: int | None,
 ) -> _Judged:
-    """The images by one method: segmented into `folder`, and compared with the truth.
+    """The images by one method: segmented into `out/name`, and compared with the truth.
 
     Raises:
         EtchlineError: an image cannot be segmented or judged; all must be.
     """
+    folder = out / name
     items = [
         SegmentInput(
             dataset.image_path(entry),
@@ -150,15 +184,14 @@ def _write_report(folder: Path, report: Report) -> None:
     write_text(folder / REPORT, json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n")
 
 
-def _write_champion(folder: Path, judged: Sequence[_Judged], champion: str, given: str) -> None:
-    """The champion's report: the one that was given, else the one of now; else the file that says: none."""
-    if given:
-        open_store(given).download("", folder / REPORT)
-        read_report(folder / REPORT)
-    elif champion:
-        _write_report(folder, next(each.report for each in judged if each.name == CHAMPION))
-    else:
-        write_text(folder / NO_CHAMPION, "no champion was named\n")
+def _key(entry: ImageEntry) -> str:
+    """The image's name in a report."""
+    return PurePosixPath(entry.image).with_suffix("").as_posix()
+
+
+def _worst(judged: _Judged) -> str:
+    """The name of the image that it is worst on."""
+    return min(judged.report.scores, key=worst_first).image
 
 
 def _write_page(
@@ -170,11 +203,11 @@ def _write_page(
     jobs: int | None,
 ) -> None:
     """The page of the challenger, all methods side by side on it, and their pictures for the run's report."""
+    challenger, name = judged[-1], _worst(judged[-1])
     subjects = [_subjects(each, dataset) for each in judged]
-    challenger = judged[-1]
-    worst = min(range(len(subjects[-1])), key=lambda index: worst_first(subjects[-1][index].score))
-    pictures = _pictures([each.name for each in judged], [each[worst] for each in subjects], settings)
-    name = subjects[-1][worst].score.image
+    pictured = [next(one for one in each if one.score.image == name) for each in subjects]
+    pictures = _pictures([each.name for each in judged], pictured, settings)
+    splits = ",".join(split for split in JUDGED if dataset.select(split=split))
     page = Page(
         title=f"Evaluation of a model fine-tuned on {dataset.name}",
         lead="Images that it has not learnt from, segmented by it, and by what it would replace.",
@@ -184,7 +217,7 @@ def _write_page(
             Comparison(
                 title="Side by side",
                 text=f"{dataset.name}: the same images by each of them.",
-                methods=tuple(Method(each.name, pool(each.report.scores)) for each in judged),
+                methods=tuple(Method(each.name, each.pool) for each in judged),
                 pictures=pictures,
                 caption=f"{name}: where the fine-tuned model is at its worst, and what each found there.",
             ),
@@ -192,7 +225,7 @@ def _write_page(
         stages=tuple(each.stage for each in judged),
         commands=(
             "etchline segment DATASET --out lines --bundle BUNDLE",
-            f"etchline evaluate lines --dataset DATASET --split test --border-px {settings.border_px} "
+            f"etchline evaluate lines --dataset DATASET --split {splits} --border-px {settings.border_px} "
             f"--min-area-px {settings.min_area_px}",
         ),
         facts=(
@@ -212,7 +245,7 @@ def _write_page(
 
 def _subjects(judged: _Judged, dataset: Dataset) -> list[Subject]:
     pairs = {pair.image: pair for pair in judged.pairing.pairs}
-    entries = {PurePosixPath(entry.image).with_suffix("").as_posix(): entry for entry in dataset.images}
+    entries = {_key(entry): entry for entry in dataset.images}
     return [
         Subject(
             score,

@@ -1,5 +1,6 @@
 """`etchline evaluate`: predictions against truths, as electrically significant differences."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +36,9 @@ def evaluate(
         Path | None, typer.Argument(help="Folder of true masks; or give --dataset instead."), READ
     ] = None,
     dataset: Annotated[Path | None, typer.Option(help="Dataset whose masks are the truth."), READ] = None,
-    split: Annotated[str | None, typer.Option(help="Only this split of the dataset.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Only these splits of the dataset, separated by commas.")
+    ] = None,
     border_px: Annotated[int, typer.Option(help="Lines that lie in this border only do not count.")] = 35,
     min_area_px: Annotated[int, typer.Option(help="Smaller predicted components are dropped.")] = 35,
     allow_missing: Annotated[
@@ -100,12 +103,15 @@ def _paired_with_dataset(pred_dir: Path, folder: Path, split: str | None) -> "Pa
     from etchline.evaluation.folders import pair_dataset
 
     dataset = load_dataset(folder)
-    entries = dataset.select(split=split)
-    if not entries:
-        raise PairingError(
-            f"{folder}: has no images of split {split!r}; its splits are "
-            f"{', '.join(sorted({entry.split for entry in dataset.images})) or 'none'}"
-        )
+    wanted = None if split is None else [name.strip() for name in split.split(",")]
+    each: Sequence[str | None] = [None] if wanted is None else wanted
+    for name in each:
+        if not dataset.select(split=name):
+            raise PairingError(
+                f"{folder}: has no images of split {name!r}; its splits are "
+                f"{', '.join(sorted({entry.split for entry in dataset.images})) or 'none'}"
+            )
+    entries = dataset.select(split=wanted)
     asked = set(entries)
     unasked = [entry for entry in dataset.images if entry not in asked]
     return pair_dataset(pred_dir, [(entry, dataset.mask_path(entry)) for entry in entries], unasked)

@@ -47,18 +47,23 @@ def stdout() -> NamingConsole:
 
 
 @contextlib.contextmanager
-def exit_codes(debug: bool) -> Iterator[None]:
+def exit_codes(
+    debug: bool, interrupted: str = "finished files stay, run the same command again to go on"
+) -> Iterator[None]:
     """Turns errors inside the block into one clear line on stderr and the exit code of the contract.
 
-    2 bad input, 3 anything else, 130 interrupted (1, a failed gate, is no error). With `debug` the traceback
-    comes first.
+    2 bad input, 3 anything else, 130 interrupted (1, a failed gate, is no error).
+
+    Args:
+        debug: whether the traceback comes first.
+        interrupted: what to do after an interruption.
     """
     try:
         yield
     except typer.Exit:
         raise
     except KeyboardInterrupt:
-        stderr().print("interrupted; finished files stay, run the same command again to go on")
+        stderr().print(f"interrupted; {interrupted}", markup=False)
         raise typer.Exit(INTERRUPTED) from None
     except EtchlineError as error:
         _report(str(error), debug)

@@ -57,12 +57,14 @@ def _ask_all(
 ) -> Iterator[Asked]:
     own = network_bundle(bundle, NetworkChoice())
     for number, path in enumerate(paths):
-        item = SegmentInput(path, PurePosixPath(f"{number}"))
+        item = SegmentInput(
+            path, PurePosixPath(f"{number}") / path.stem
+        )  # results are called as the image is
         try:
             answer = client.segment(item, options)
             write_answer(answer, item, scratch / "service", options)
             expected, _ = segment_file(item, scratch / "bundle", FileOptions(), own)
-            lines = expected.outputs[0]
+            lines = item.stem.parent / expected.outputs[0]
             iou = _iou(scratch / "service" / lines, scratch / "bundle" / lines)
         except EtchlineError as error:
             yield Asked(path.name, str(error), None)

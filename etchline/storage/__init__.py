@@ -2,7 +2,7 @@
 
 from etchline.storage.files import atomic_path, files_below, is_temporary, write_bytes, write_text
 from etchline.storage.folders import download_folder, publish_folder, upload_folder
-from etchline.storage.locations import S3Uri, is_s3, mirrored, name_of, parse_uri
+from etchline.storage.locations import S3Uri, is_s3, local_folder, mirrored, name_of, parse_uri
 from etchline.storage.store import Store, open_store
 from etchline.storage.stored_file import StoredFile
 
@@ -15,6 +15,7 @@ __all__ = [
     "files_below",
     "is_s3",
     "is_temporary",
+    "local_folder",
     "mirrored",
     "name_of",
     "open_store",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from etchline.errors import StorageError
+from etchline.errors import SettingsError, StorageError
 
 SCHEME = "s3://"
 MAX_NAME_BYTES = 255  # of file names on Linux
@@ -43,6 +43,18 @@ class S3Uri:
 def is_s3(location: Path | str) -> bool:
     """Whether a location means S3, be it a text or a `Path` that was made of one."""
     return _WRITTEN.fullmatch(str(location)) is not None or str(location).startswith(SCHEME)
+
+
+def local_folder(path: Path, option: str) -> Path:
+    """The path, which is no S3 location: for folders that processes of this machine work in.
+
+    Raises:
+        SettingsError: it is in S3.
+    """
+    if is_s3(path):
+        named = f"{SCHEME}{str(path).removeprefix('s3:').lstrip('/')}"
+        raise SettingsError(f"{option} {named}: must be a folder on this machine, not in S3")
+    return path
 
 
 def parse_uri(location: Path | str) -> S3Uri:

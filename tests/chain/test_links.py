@@ -1,6 +1,7 @@
 """What links refuse; what they do is tested by runs of the whole pipeline."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +19,11 @@ from etchline.errors import (
     SettingsError,
     StorageError,
 )
+from etchline.evaluation.gate import GateLimits
 from etchline.rollout.local import read_service
 from etchline.rollout.switching import ensure_in_service, in_service, read_endpoint, roll_back
 from etchline.storage import write_text
+from etchline.training.recipe import parse_recipe
 from tests.evaluation.gate.reports import RECIPE, images, text
 from tests.training.bars import make_dataset
 
@@ -74,6 +77,42 @@ def test_a_changed_image_is_refused(tmp_path, run):
     shutil.copy(data.image_path(data.images[0]), data.image_path(data.images[1]))
     with pytest.raises(DatasetError, match="changed since"):
         prepare(str(tmp_path / "copy"), dataset=str(data.folder), chip={}, run=run)
+
+
+@pytest.mark.parametrize(
+    ("splits", "gate", "message"),
+    [
+        (("train", "val", "test"), "", "bars: has no images of split unseen, .*unseen_upper_max 0.15 .*null"),
+        (
+            ("train", "val", "unseen"),
+            "",
+            "bars: has 1 images of split test or unseen, .*images_min 10; give more",
+        ),
+        (("train", "val", "test"), "gate: {images_min: 2, unseen_upper_max: null}", "has 1 images"),
+    ],
+)
+def test_images_that_the_gate_could_only_reject_are_not_learnt(tmp_path, run, splits, gate, message):
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    from etchline.chain.finetuning import fine_tune
+
+    data = make_dataset(tmp_path / "data", [(64, 64)] * 3, splits)
+    with pytest.raises(SettingsError, match=message):
+        fine_tune(
+            str(data.folder),
+            str(tmp_path / "out"),
+            recipe=gate,
+            init="random",
+            model="patch",
+            run=run,
+            jobs=1,
+        )
+    assert not (tmp_path / "out").exists()
+    assert read_records(run)[0].exit_code == 2
+
+
+def test_a_laboratory_without_other_chips_may_use_the_recipe_for_it():
+    text = (Path(__file__).parents[2] / "recipes" / "nano_finetune.yaml").read_text()
+    assert parse_recipe(text).gate == GateLimits(unseen_upper_max=None)
 
 
 def test_a_missing_champion_is_no_first_deployment(tmp_path, run):

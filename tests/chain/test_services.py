@@ -145,6 +145,11 @@ def test_what_is_in_service_must_be_the_champion(serving, start):
         check_champion(NANO, serving)
 
 
+def test_services_are_of_a_machine(run):
+    with pytest.raises(SettingsError, match="serving s3://bucket/services: must be a folder on this machine"):
+        deploy("", champion="", serving="s3://bucket/services", keep_serving=False, run=run)
+
+
 def test_only_what_was_published_is_deployed(serving, run, tmp_path):
     """Another bundle at a location than the one whose digest it carries never starts."""
     location = tmp_path / f"sha256-{'0' * 64}"

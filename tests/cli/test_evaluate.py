@@ -214,8 +214,9 @@ class TestDataset:
             ("images/ic01/m1/0", "ic01", "test", 0),
             ("images/ic01/m1/1", "ic01", "test", 1),
         ]
-        report = json.loads(run(tmp_path / "pred", "--dataset", dataset, "--json").stdout)
-        assert report["total"]["opens"] == 3
+        for more in ((), ("--split", "val, test")):
+            report = json.loads(run(tmp_path / "pred", "--dataset", dataset, "--json", *more).stdout)
+            assert report["total"]["opens"] == 3
 
     def test_a_truth_that_changed_is_not_scored(self, run, tmp_path):
         dataset = write_dataset(tmp_path / "data")
@@ -233,7 +234,7 @@ class TestDataset:
 
     def test_split_without_images(self, run, tmp_path):
         dataset = write_dataset(tmp_path / "data")
-        result = run(tmp_path / "pred", "--dataset", dataset, "--split", "unseen")
+        result = run(tmp_path / "pred", "--dataset", dataset, "--split", "test,unseen")
         assert result.exit_code == 2
         assert "has no images of split 'unseen'; its splits are test, val" in result.stderr
 

@@ -44,7 +44,19 @@ def test_compile_writes_every_pipeline(tmp_path):
         ((*RUN, "--dataset", "d", "--moto"), "--moto serves an s3:// destination"),
         ((*RUN, "--dataset", "d", "--recipe", "none.yaml"), "none.yaml: cannot be read"),
         ((*RUN, "--dataset", "d", "--champion", "none"), "none: "),
-        ((*RUN, "--dataset", "d", "--champion-report", "full"), "--champion-report full: there is no such"),
+        (
+            (*RUN, "--dataset", "d", "--champion-report", "full"),
+            "--champion-report full: give --champion, too",
+        ),
+        (
+            (*RUN, "--dataset", "d", "--champion", "nano", "--champion-report", "full"),
+            "--champion-report full: there is no such",
+        ),
+        ((*RUN, "--dataset", "d", "--out", "s3://b/x"), "--out s3://b/x: must be a folder on this machine"),
+        (
+            (*RUN, "--dataset", "d", "--serving-dir", "s3://b/x"),
+            "--serving-dir s3://b/x: must be a folder on this machine",
+        ),
         (
             (*RUN, "--dataset", "d", "--destination", "full/thesis.txt/in"),
             "--destination full/thesis.txt/in: ",
@@ -61,6 +73,20 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, arguments, message):
     assert re.match(f"error: {message}", result.stderr)
     assert result.stderr.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full"]
+
+
+def test_a_recipe_is_read_from_s3(s3, tmp_path, monkeypatch):
+    """Found out by what is wrong with it: a run that goes on would take a minute."""
+    monkeypatch.chdir(tmp_path)
+    s3.put("lab/recipe.yaml", b"gate: {images_min: 0}\n")
+    recipe = s3.uri("lab/recipe.yaml")
+    result = CliRunner().invoke(app, [*RUN, "--dataset", "d", "--recipe", recipe])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {recipe}: gate.images_min: ")
+    s3.put("lab/recipe.yaml", b"gate: {images_min: 1}\n")
+    result = CliRunner().invoke(app, [*RUN, "--dataset", "d", "--recipe", recipe, "--jobs", "-1"])
+    assert result.stderr == "error: --jobs -1: must be 0 or more\n"
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_runs_own_server_has_the_bucket(tmp_path, monkeypatch):

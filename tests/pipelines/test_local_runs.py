@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -136,7 +136,9 @@ def test_a_failed_smoke_test_rolls_back_to_the_champion(rolled_back, serving, da
     assert champion.location == NANO
     assert report["endpoint"] == champion.url
     image = data.image_path(data.select(split="test")[0])
-    answer = ServiceClient(champion.url).segment(SegmentInput(image, Path("0")), ClientOptions())
+    answer = ServiceClient(champion.url).segment(
+        SegmentInput(image, PurePosixPath(image.stem)), ClientOptions()
+    )
     assert answer.record.degraded is None
     assert answer.record.bundle.digest == champion.digest
     services = [read_service(path) for path in sorted((serving / "services").iterdir())]
@@ -223,7 +225,7 @@ def test_a_broken_export_stops_at_parity(rolled_back, data, tmp_path, monkeypatc
 
 
 def test_a_bad_model_is_rejected_and_nothing_is_deployed(data, tmp_path):
-    (tmp_path / "bad.yaml").write_text(BAD + "gate: {images_min: 1, lines_min: 1}\n")
+    (tmp_path / "bad.yaml").write_text(BAD + "gate: {images_min: 1, lines_min: 1, unseen_upper_max: null}\n")
     command = [sys.executable, "-m", "pipelines", "run", "finetune_and_deploy", "--local", "--keep-serving"]
     command += ["--dataset", str(data.folder), "--recipe", "bad.yaml", "--init", "random", "--jobs", "1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -236,6 +238,7 @@ def test_a_bad_model_is_rejected_and_nothing_is_deployed(data, tmp_path):
     bad = Ran(tmp_path / "run", json.loads((tmp_path / "run/report.json").read_text()))
     assert bad.report["outcome"] == "rejected"
     assert any("the 95 % interval ends at" in reason for reason in bad.report["reasons"])
+    assert not any("cannot be judged" in reason for reason in bad.report["reasons"])
     assert bad.report["endpoint"] is None
     statuses = list(bad.statuses().values())
     assert statuses == ["done"] * 4 + ["not run"] * 6

@@ -31,8 +31,10 @@ from etchline.rollout.local import (
     wait_ready,
 )
 from etchline.rollout.local_process import restart_process, spawn, stop_process
+from etchline.rollout.smoke import smoke_test
 from etchline.signals import held_signals
 from etchline.storage import publish_folder
+from serving import __main__ as command
 from serving import predictor, transformer
 from serving.server import GuardedServer
 from serving.settings import ListenSettings, parse_predictor, parse_transformer
@@ -50,6 +52,14 @@ def test_another_program_can_find_the_service(service):
     assert is_ready(found)
     stranger = found.transformer.model_copy(update={"born": found.transformer.born - 1})
     assert not stranger.is_running  # its number was given to another process
+
+
+def test_a_service_that_is_right_passes_the_smoke_test(service, tmp_path):
+    bundle = load_bundle(SHIPPED)
+    write_image(tmp_path / "17.png", tracks(150, 210))
+    asked = smoke_test(service.url, bundle, [tmp_path / "17.png"])
+    assert [(each.image, each.reason) for each in asked] == [("patch.png", ""), ("17.png", "")]
+    assert all(each.iou == 1 for each in asked)
 
 
 def test_no_service(tmp_path):
@@ -309,6 +319,13 @@ def test_a_hangup_while_it_starts(tmp_path):
 def test_a_bundle_that_s3_has_not(s3, capsys):
     assert predictor.main(["--bundle", s3.uri("nothing")]) == 2
     assert f"error: {s3.uri('nothing')}: nothing is there" in capsys.readouterr().err
+
+
+def test_a_run_folder_is_on_this_machine(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["--run-dir", "s3://bucket/serve"]) == 2
+    assert "error: --run-dir s3://bucket/serve: must be a folder on this machine" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
 
 
 def test_ports_of_other_programs(capsys):

@@ -1,0 +1,83 @@
+"""Judging beside a champion, with its report or without; the networks are the shipped ones."""
+
+import html
+import json
+import re
+import shlex
+
+import pytest
+
+pytest.importorskip("torch", reason="the extra `train` is not installed")
+
+from typer.testing import CliRunner
+
+from etchline.bundle.shipped import NANO, SHIPPED
+from etchline.chain.judging import CHALLENGER, CHAMPION, judge
+from etchline.chain.places import BUNDLE, PAGE, REPORT
+from etchline.chain.recording import read_records
+from etchline.cli.app import app
+from etchline.errors import SettingsError
+from etchline.storage import upload_folder
+from tests.training.bars import make_dataset
+
+SPLITS = ("test", "test", "unseen")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("labelled"), [(64, 80)] * 3, SPLITS)
+
+
+@pytest.fixture(scope="module")
+def judge_nano(tmp_path_factory, data):
+    """Judges nano beside itself; gives the folder of all that was written."""
+
+    def judge_in(champion, champion_report=""):
+        folder = tmp_path_factory.mktemp("judged")
+        upload_folder(SHIPPED, folder / "model" / BUNDLE)
+        judge(
+            str(data.folder),
+            str(folder / "model"),
+            (str(folder / "out"), str(folder / "in_service")),
+            champion=champion,
+            champion_report=champion_report,
+            run=str(folder / "run"),
+            jobs=1,
+        )
+        return folder
+
+    return judge_in
+
+
+@pytest.fixture(scope="module")
+def judged(judge_nano):
+    return judge_nano(NANO)
+
+
+def test_the_page_says_how_to_get_its_numbers(judged, data):
+    page = html.unescape((judged / "out" / PAGE).read_text())
+    (command,) = re.findall(r"etchline (evaluate lines [^<]+)", page)
+    words = [
+        {"lines": judged / "out" / CHALLENGER, "DATASET": data.folder}.get(each, each)
+        for each in shlex.split(command)
+    ]
+    done = CliRunner().invoke(app, [*map(str, words), "--json"])
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["total"] == json.loads((judged / "out" / REPORT).read_text())["total"]
+
+
+def test_a_champion_that_has_been_judged_segments_one_image(judged, judge_nano):
+    given = judged / "in_service" / REPORT
+    again = judge_nano(NANO, str(given))
+    assert (again / "in_service" / REPORT).read_bytes() == given.read_bytes()
+    counts = [len(list((each / "out" / CHAMPION).rglob("*_lines.png"))) for each in (judged, again)]
+    assert counts == [3, 1]
+    assert [read_records(str(each / "run"))[0].esd for each in (judged, again)] == [
+        read_records(str(judged / "run"))[0].esd
+    ] * 2
+    assert len(read_records(str(again / "run"))[0].pictures) == 5
+
+
+def test_a_report_of_no_champion(judged, judge_nano):
+    with pytest.raises(SettingsError, match="no champion is named"):
+        judge_nano("", str(judged / "in_service" / REPORT))
