@@ -25,6 +25,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 CATCH_SHARE = 0.9
 """Flags shall hold this share of the errors."""
+FLAGGED_SHARE = 0.15
+"""But no more than this share of the cells is flagged to hold them: nobody looks at most of a chip."""
 BINS = 10
 _DIGITS = 6
 # Where nothing can be learnt of errors, a cell is flagged if an error is more likely than not.
@@ -185,13 +187,13 @@ def pool_cells(cells: Iterable[MeasuredCell]) -> Cells:
 
 
 def fit_cells(cells: Cells, origin: str) -> tuple[CellCalibration, Reliability]:
-    """The calibration that all cells give, flagging as few as hold 90 % of the errors, and what it is worth.
+    """The calibration that all cells give, with its `flag_limit`, and what it is worth.
 
     The limit comes from the cross-validated confidences. Where all cells are right, or all are wrong, the
     calibration is their base rate, and says so in `fitted_on`.
     """
     confidence_n = cross_validated(cells)
-    flag_below = least_flag_limit(confidence_n, cells)
+    flag_below = flag_limit(confidence_n, cells)
     calibration = _fit(cells.values_nf, cells.has_error_n, flag_below, origin)
     return calibration, reliability(confidence_n, cells, flag_below)
 
@@ -228,14 +230,19 @@ def _fit(values_nf: FloatArray, has_error_n: BoolArray, flag_below: float, origi
     )
 
 
-def least_flag_limit(confidence_n: FloatArray, cells: Cells, catch_share: float = CATCH_SHARE) -> float:
-    """The lowest limit with at least this share of the errors in a cell below it; 0.5 without errors."""
+def flag_limit(confidence_n: FloatArray, cells: Cells) -> float:
+    """The lowest limit with 90 % of the errors in a cell below it; 0.5 without errors.
+
+    Where that would flag more than 15 % of the cells it is the limit that flags these, or 0.5, whichever is
+    higher: errors that the networks are sure of cannot be found by flagging nearly everything.
+    """
     if not cells.errors:
         return EVEN
     lowest = np.full(int(cells.pairs_k2[:, 0].max()) + 1, np.inf)
     np.minimum.at(lowest, cells.pairs_k2[:, 0], confidence_n[cells.pairs_k2[:, 1]])
-    last = np.sort(lowest)[math.ceil(catch_share * len(lowest) - 1e-9) - 1]
-    just_above: float = (math.floor(last * 10.0**_DIGITS) + 1) / 10.0**_DIGITS
+    last = np.sort(lowest)[math.ceil(CATCH_SHARE * len(lowest) - 1e-9) - 1]
+    most = np.sort(confidence_n)[math.ceil(FLAGGED_SHARE * len(confidence_n)) - 1]
+    just_above: float = (math.floor(min(last, max(most, EVEN)) * 10.0**_DIGITS) + 1) / 10.0**_DIGITS
     return min(just_above, 1.0)
 
 
