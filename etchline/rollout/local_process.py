@@ -70,11 +70,6 @@ def spawn(name: str, command: tuple[str, ...], log: Path) -> LocalProcess:
     return process
 
 
-def restart_process(process: LocalProcess) -> LocalProcess:
-    """The same command again, after the process has ended; its log goes on."""
-    return spawn(process.name, process.command, Path(process.log))
-
-
 def stop_process(process: LocalProcess, within_s: float = _STOP_WITHIN_S) -> None:
     """Ends a process: asks first, after `within_s` seconds it is killed."""
     for number, patience_s in ((signal.SIGTERM, within_s), (signal.SIGKILL, within_s)):

@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from etchline.bundle import load_bundle
 from etchline.bundle.shipped import SHIPPED
 from etchline.cli.app import app
 from etchline.images import encode_png, read_image, write_image
-from etchline.rollout.local_process import restart_process, stop_process
+from etchline.rollout.local import STATE
+from etchline.rollout.local_process import spawn, stop_process
 from etchline.segmentation.classical_bundle import classical_bundle
 from tests.serving.asking import INFER, PREDICT, ask, infer_body, metric, scan
 from tests.serving.stand_in import StandIn, standing_in
@@ -52,7 +54,9 @@ def wait_for_networks(service):
 
 def bring_back(service):
     """Starts the predictor again; what the fixture `service` stops in the end is the new process."""
-    object.__setattr__(service, "predictor", restart_process(service.predictor))
+    ended = service.predictor
+    object.__setattr__(service, "predictor", spawn(ended.name, ended.command, Path(ended.log)))
+    (Path(ended.log).parent / STATE).write_text(service.model_dump_json())
     until = time.monotonic() + 300
     while ask(f"{service.predictor_url}/v2/health/ready", patient=True).status != 200:
         assert time.monotonic() < until

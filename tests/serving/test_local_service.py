@@ -30,7 +30,7 @@ from etchline.rollout.local import (
     stop_service,
     wait_ready,
 )
-from etchline.rollout.local_process import restart_process, spawn, stop_process
+from etchline.rollout.local_process import spawn, stop_process
 from etchline.rollout.smoke import smoke_test
 from etchline.signals import held_signals
 from etchline.storage import publish_folder
@@ -128,9 +128,7 @@ def wait_until_it_ends(service):
 
 def test_a_process_that_ends_is_told_with_its_last_word(service, tmp_path):
     command = (sys.executable, "-c", "print('working'); print('error: no weights'); print('end')")
-    ended = restart_process(
-        service.predictor.model_copy(update={"command": command, "log": str(tmp_path / "log")})
-    )
+    ended = spawn("predictor", command, tmp_path / "log")
     with pytest.raises(ServiceError, match=r"the predictor ended: error: no weights \(log: .*log\)"):
         wait_until_it_ends(service.model_copy(update={"predictor": ended}))
     stop_process(ended)
