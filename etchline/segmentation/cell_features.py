@@ -47,7 +47,8 @@ FEATURE_NAMES = (
 ALONE = (0.0,) * len(MODEL_FEATURES)
 """`MODEL_FEATURES` of a result that has no other beside it."""
 # Levels that reach the outermost two thresholds where both results agree, where one says line, the other.
-_ONLY_OWN, _ONLY_OTHER = LINE + NEAR, LINE - NEAR
+_LEVELS_OF_BOTH = np.zeros(256, np.uint8)
+_LEVELS_OF_BOTH[:4] = 0, LINE - NEAR, LINE + NEAR, 255  # neither, the other alone, the own alone, both
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ def compare_lines(
         other_hw: the other model's, same shape.
         score: the model's own estimate of its mask's IoU.
     """
-    own, other = own_hw >= LINE, other_hw >= LINE
-    levels = np.where(own, np.where(other, 255, _ONLY_OWN), np.where(other, _ONLY_OTHER, 0)).astype(np.uint8)
+    own, other = ((map_hw >= LINE).view(np.uint8) for map_hw in (own_hw, other_hw))
+    levels = cv2.LUT(2 * own + other, _LEVELS_OF_BOTH)
     changes, _, _ = measure_topology(levels, _STEPS, _LINES, MIN_AREA_PX, SPECKLE_PX)
     (merging, appearing), _, _, _, (breaking, vanishing) = changes.tolist()
     counts = (merging, breaking, vanishing, appearing)

@@ -115,7 +115,9 @@ def place_prompt(view_hw: Uint8Array, place: tuple[int, int, int], settings: Pro
     """
     bright_hw = bright_area(view_hw, settings)
     # Not on the rim, if there is an inside: the true edge may lie a pixel further in.
-    inner_hw = cv2.erode(bright_hw.view(np.uint8), _SQUARE) if bright_hw.any() else bright_hw
+    inner_hw = bright_hw
+    if bright_hw.any():  # numpy finds what is true ten times faster than what is not 0
+        inner_hw = np.asarray(cv2.erode(bright_hw.view(np.uint8), _SQUARE), np.uint8).view(np.bool_)
     places = np.flatnonzero(inner_hw if inner_hw.any() else bright_hw)
     if places.size == 0:
         return Prompt(np.zeros((1, 2), np.float32), np.array([NO_POINT], np.int32))
