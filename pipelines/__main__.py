@@ -63,7 +63,8 @@ def run(
         bool, typer.Option("--local", help="On this machine, each step as a process of its own.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="New folder of the run; default: runs/NAME/<UTC time>.")
+        Path | None,
+        typer.Option(metavar="DIR|s3://...", help="New folder of the run; default: runs/NAME/<UTC time>."),
     ] = None,
     dataset: Annotated[
         str, typer.Option(metavar="DIR|s3://...", help="Annotated images; or give --chip.")
@@ -117,11 +118,11 @@ def run(
             raise SettingsError(
                 "give --local; for a cluster, `python -m pipelines compile OUT` and submit the YAML to it"
             )
-        folder = _new_folder(out, name)
+        run_uri, folder = _places(out, name, moto)
         services = local_folder(serving_dir or folder / "serving", "--serving-dir")
         arguments = {
-            "run_uri": str(folder),
-            "destination": destination or str(folder / "bundles"),
+            "run_uri": run_uri,
+            "destination": destination or f"{run_uri}/bundles",
             "serving_dir": str(services.absolute()),
             "dataset": dataset,
             "chip": _mapping(chip),
@@ -139,7 +140,7 @@ def run(
 
         with s3_server(destination) if moto else contextlib.nullcontext():
             report = run_locally(pipeline, arguments, folder / "artifacts")
-        _deliver(report, folder, json_output)
+        _deliver(report, run_uri, json_output)
 
 
 def _pipeline(name: str) -> Any:  # noqa: ANN401  (kfp's)
@@ -150,12 +151,26 @@ def _pipeline(name: str) -> Any:  # noqa: ANN401  (kfp's)
     return getattr(import_module(f"pipelines.{name}"), name)
 
 
-def _new_folder(out: Path | None, name: str) -> Path:
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-    folder = local_folder(out or Path("runs") / name / now, "--out").absolute()
+def _places(out: Path | None, name: str, moto: bool) -> tuple[str, Path]:
+    """Where a run's records and report go, and the folder for what its steps hand on: the same if it can be.
+
+    Raises:
+        SettingsError: something is there already.
+        StorageError: the bucket cannot be reached.
+    """
+    from etchline.storage import is_s3, open_store, parse_uri
+
+    usual = Path("runs") / name / datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    told = str(parse_uri(out)) if out is not None and is_s3(out) else str(out)
+    taken = SettingsError(f"--out {told}: holds something already; give each run a folder of its own")
+    if is_s3(told):
+        if not moto and open_store(told).kind() != "nothing":  # moto's server is not there yet
+            raise taken
+        return told, usual.absolute()
+    folder = (out or usual).absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SettingsError(f"--out {out}: holds something already; give each run a folder of its own")
-    return folder
+        raise taken
+    return str(folder), folder
 
 
 def _mapping(text: str) -> dict[str, Any]:
@@ -249,15 +264,15 @@ def _check_champion(champion: str) -> None:
         raise SettingsError(f"--champion {champion}: there is no {MANIFEST}; give the location of a bundle")
 
 
-def _deliver(report: dict[str, Any], folder: Path, json_output: bool) -> None:
+def _deliver(report: dict[str, Any], run_uri: str, json_output: bool) -> None:
     """Prints what became of the run, and exits accordingly."""
     if json_output:
-        print_json({**report, "report": str(folder / "report.html")})
+        print_json({**report, "report": f"{run_uri}/report.html"})
     for reason in report["reasons"]:
         stderr().print(f"{report['outcome']}: {reason}", markup=False)
     stderr().print(f"{report['outcome']}; in service: {report['endpoint'] or 'nothing'}", markup=False)
     if not json_output:
-        stdout().print(str(folder / "report.html"), markup=False)
+        stdout().print(f"{run_uri}/report.html", markup=False)
     if report["exit_code"]:
         raise typer.Exit(report["exit_code"])
 

@@ -1,6 +1,7 @@
 """`s3://` wherever commands take paths."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -29,7 +30,7 @@ SMALL = ("--ics", "1", "--images-per-ic", "4", "--size", "192", "--jobs", "1")
 def etchline(*arguments: str, code: int = 0) -> Any:
     result = CliRunner().invoke(app, list(arguments))
     assert result.exit_code == code, result.output
-    assert "/work/s3-" not in result.stdout  # where the copies lie
+    assert os.environ["ETCHLINE_CACHE"] not in result.stdout  # where the copies lie
     return result
 
 
@@ -340,7 +341,7 @@ def test_verdicts_in_s3_name_the_reports_that_were_given(s3: S3) -> None:
     assert verdict["champion"]["report"] == s3.uri("old.json")
     page = s3.get("gate/verdict.html").decode()
     assert s3.uri("new.json") in page
-    assert "/work/s3-" not in page
+    assert os.environ["ETCHLINE_CACHE"] not in page
 
 
 @pytest.mark.parametrize(

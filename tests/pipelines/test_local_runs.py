@@ -244,3 +244,20 @@ def test_a_bad_model_is_rejected_and_nothing_is_deployed(data, tmp_path):
     assert statuses == ["done"] * 4 + ["not run"] * 6
     assert {path.name for path in bad.folder.iterdir()}.isdisjoint({"serving", "bundles"})
     assert "REJECTED" in (bad.folder / "report.html").read_text()
+
+
+def test_records_and_report_of_a_run_may_go_to_s3(bucket, tmp_path):
+    command = [sys.executable, "-m", "pipelines", "run", "finetune_and_deploy", "--local"]
+    command += ["--dataset", str(tmp_path / "missing"), "--out", bucket.uri("runs/a")]
+    given = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "capture_output": True}
+    done = subprocess.run(command, text=True, check=False, **given)
+    assert (done.returncode, done.stdout) == (2, bucket.uri("runs/a/report.html\n")), done.stderr
+    assert f"{tmp_path}/missing" in done.stderr
+    assert json.loads(bucket.get("runs/a/report.json"))["outcome"] == "failed"
+    assert b"missing" in bucket.get("runs/a/report.html")
+    assert bucket.keys("runs/a/links") == ["runs/a/links/prepare_data.json"]
+    (log,) = tmp_path.glob("runs/finetune_and_deploy/*/run.log")
+    assert "missing" in log.read_text()
+    again = subprocess.run(command, text=True, check=False, **given)
+    assert again.returncode == 2
+    assert f"--out {bucket.uri('runs/a')}: holds something already" in again.stderr
