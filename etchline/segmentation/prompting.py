@@ -12,10 +12,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict
-from skimage.filters import threshold_otsu
 
 from etchline.errors import SettingsError
-from etchline.segmentation.histograms import count_values, percentile_of
+from etchline.segmentation.histograms import count_values, otsu_of, percentile_of
 from etchline.segmentation.topology_kernel import label_runs, paint_runs, reached_steps
 
 Uint8Array = npt.NDArray[np.uint8]
@@ -23,7 +22,6 @@ Uint8Array = npt.NDArray[np.uint8]
 _SQUARE = cv2.getStructuringElement(cv2.MORPH_RECT, (3, 3))
 _SET = reached_steps((1,))
 _SATURATED = reached_steps((255,))
-_LEVELS = np.arange(256)
 # Of the judged pixels: a few bright scratches do not raise the threshold.
 _TOP_PERCENT = 99.0
 # A disc fills 0.785 of the box around it, and so do two or three in a row; a straight piece of line fills it.
@@ -142,7 +140,7 @@ def _brightest(smooth_hw: Uint8Array, judged_hw: Uint8Array, settings: PromptSet
     if levels.size == 0:
         return np.zeros(smooth_hw.shape, np.uint8)
     top = percentile_of(counts, _TOP_PERCENT)
-    middle = float(threshold_otsu(hist=(counts, _LEVELS))) if levels.size > 1 else top - 1
+    middle = float(otsu_of(counts)) if levels.size > 1 else top - 1
     threshold = max(middle + settings.aggressiveness * max(top - middle, 0), settings.least_level - 1)
     return _large((smooth_hw > threshold).view(np.uint8) & judged_hw, settings.min_area_px)
 
