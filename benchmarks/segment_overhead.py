@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 
 from etchline.backends.interface import Float32Array, Inference, Int32Array, Role, Uint8Array
+from etchline.backends.turning import Orientations, oriented
 from etchline.bundle import load_bundle
 from etchline.bundle.shipped import NANO, bundle_folder
 from etchline.images import open_image, write_image
@@ -55,21 +56,25 @@ class Views(NamedTuple):
         input_px: edge of the full model's input.
         full_view_px: of full views; `None`: the whole image.
         limits: of the arbitration; nano's are the shipped bundle's, which erase spots.
+        orientations: in which each view is shown.
     """
 
     input_px: int
     full_view_px: int | None
     limits: ArbitrationLimits
+    orientations: Orientations
 
 
+_NANO = load_bundle(bundle_folder(NANO)).manifest
 SETTINGS = {
-    "official": Views(1024, None, ArbitrationLimits()),
-    "nano": Views(256, 384, load_bundle(bundle_folder(NANO)).manifest.arbitration.limits),
+    "official": Views(1024, None, ArbitrationLimits(), 1),
+    "nano": Views(256, _NANO.views.full_view_px, _NANO.arbitration.limits, _NANO.views.orientations),
 }
 
 # What is timed apart, as module and name; the rest of what runs is "everything else".
 PARTS = {
     "reading and checksum": ("images.raster:RasterSamples.read", "segmentation.files:file_sha256"),
+    "turning views": ("backends.turning:TurningBackend.infer",),
     "histogram": ("segmentation.multiscale:fit_normalisation",),
     "pitch": ("segmentation.multiscale:estimate_pitch",),
     "cutting views": ("segmentation.asked_views:cut_patch", "segmentation.asked_views:cut_full"),
@@ -166,8 +171,10 @@ class RecordedBackend:
             view_px = edge_px if role == "patch" else self._views.full_view_px or max(WIDTH, HEIGHT)
             for row in tile(levels.height, levels.width, view_px, 0.1):
                 for view in row:
-                    key = view_key(cut(levels, view.box_xyxy, edge_px))
-                    self._answers[role, key] = cut(answers, view.box_xyxy, edge_px)
+                    shown_hw = cut(levels, view.box_xyxy, edge_px)
+                    answer_hw = cut(answers, view.box_xyxy, edge_px)
+                    self._answers[role, view_key(shown_hw)] = answer_hw
+                    self._answers[role, view_key(shown_hw[::-1, ::-1])] = answer_hw[::-1, ::-1]
 
 
 def view_key(view_hw: Uint8Array) -> int:
@@ -229,7 +236,11 @@ def bundle_of(backend: RecordedBackend, views: Views) -> SegmentBundle:
     speckles = max(1, round(views.limits.patch_speckles * (patch_px / REFERENCE_PX) ** 2))
     cells = SegmentSettings(patch_px=patch_px, speckles_per_patch=speckles)
     return SegmentBundle(
-        "recorded", "0" * 64, NetworkSegmenter(backend, settings), default_calibration(), cells
+        "recorded",
+        "0" * 64,
+        NetworkSegmenter(oriented(backend, views.orientations), settings),
+        default_calibration(),
+        cells,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from etchline.backends.interface import GRAPHS, ROLES, GraphName, Role
+from etchline.backends.turning import Orientations
 from etchline.errors import BundleError, SettingsError
 from etchline.network.sizes import NetworkSize, SizeName
 from etchline.segmentation.arbitration import ArbitrationLimits, Policy
@@ -64,10 +65,17 @@ class NetworkPart(_Part):
 
 
 class ViewsPart(_Part):
-    """How images are cut: least overlap as a share of a view; edge of full views, null is the whole image."""
+    """How images are cut and shown to the networks.
+
+    Attributes:
+        min_overlap: least overlap as a share of a view.
+        full_view_px: edge of full views; null: the whole image is one.
+        orientations: 2: each view is also shown turned by 180 degrees, and the mean counts.
+    """
 
     min_overlap: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
     full_view_px: Annotated[int, Field(ge=2)] | None = None
+    orientations: Orientations = 1
 
 
 class ArbitrationPart(_Part):

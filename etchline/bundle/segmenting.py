@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from etchline.backends.delegating import DelegatingBackend
 from etchline.backends.interface import Backend
+from etchline.backends.turning import oriented
 from etchline.bundle.loading import Bundle, load_bundle
 from etchline.errors import BundleError, MissingPackageError, SettingsError
 from etchline.segmentation.arbitration import POLICIES, REFERENCE_PX, Policy
@@ -115,8 +116,8 @@ def network_bundle(bundle: Bundle, choice: NetworkChoice, backend: Backend | Non
         min_overlap=manifest.views.min_overlap,
         speckles_per_patch=max(1, round(manifest.arbitration.limits.patch_speckles * share)),
     )
-    lazy = LazyBackend(bundle.folder, bundle.digest, choice.backend)
-    segmenter = NetworkSegmenter(backend or lazy, settings)
+    asked = backend or LazyBackend(bundle.folder, bundle.digest, choice.backend)
+    segmenter = NetworkSegmenter(oriented(asked, manifest.views.orientations), settings)
     return SegmentBundle(manifest.name, bundle.digest, segmenter, manifest.confidence.cells, cells)
 
 

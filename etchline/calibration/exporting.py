@@ -153,6 +153,7 @@ def _uncalibrated(request: ExportRequest, runs: dict[Role, Run], steps: Steps) -
     views = ViewsPart(
         min_overlap=sampling.min_overlap_share,
         full_view_px=full.recipe.sampling.full_view_px if full else None,
+        orientations=(runs.get("patch") or first).recipe.validation.orientations,
     )
     return BundleContents(
         name=request.name or request.bundle_dir.resolve().name,

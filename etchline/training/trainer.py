@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from etchline.backends.interface import Role as BackendRole
 from etchline.backends.torch_engine import TorchBackend, TorchSettings
+from etchline.backends.turning import oriented
 from etchline.errors import TrainingError
 from etchline.evaluation import EsdSettings
 from etchline.network.line_network import LineNetwork
@@ -162,10 +163,11 @@ class Trainer:
                 max_batch=self._recipe.sampling.batch_images,
             ),
         )
+        asked = oriented(backend, self._recipe.validation.orientations)
         verdicts = []
         for role in roles:
             images = self._watcher.steps(f"{role} validation", self._images.val, len(self._images.val))
-            verdicts.append(judge(predictor(backend, role, self._recipe), images, settings))
+            verdicts.append(judge(predictor(asked, role, self._recipe), images, settings))
         return verdicts[0] if len(verdicts) == 1 else verdicts[0] + verdicts[1]
 
     def _record(self, progress: Progress, verdict: Verdict) -> EpochRecord:

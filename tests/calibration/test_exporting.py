@@ -10,9 +10,11 @@ import pytest
 pytest.importorskip("torch", reason="the extra `train` is not installed")
 
 from etchline import __version__
+from etchline.backends.delegating import DelegatingBackend
 from etchline.bundle import load_bundle
 from etchline.bundle.golden import golden_iou
 from etchline.bundle.judging import esd_of
+from etchline.bundle.segmenting import NetworkChoice, network_bundle
 from etchline.bundle.torch_networks import torch_backend
 from etchline.calibration.calibrating import calibrate, is_reached
 from etchline.calibration.exporting import (
@@ -28,7 +30,7 @@ from etchline.calibration.runs import find_runs, load_network
 from etchline.datasets import make_entry, save_dataset
 from etchline.errors import BundleError, DatasetError, SettingsError, WeightsError
 from etchline.evaluation import NANO_SCALE, EsdSettings
-from etchline.images import read_image, read_mask, write_image
+from etchline.images import ArraySource, read_image, read_mask, write_image
 from etchline.segmentation.scale import PitchRange
 from tests.calibration.trainings import PARENT, write_run
 
@@ -152,6 +154,39 @@ def test_the_pitches_that_images_were_resampled_to_are_the_trained_ones(dataset,
     (folder / "recipe.yaml").write_text(recipe)
     found = export(ExportRequest(tmp_path / "out", tmp_path / "b", dataset, jobs=1))
     assert found.bundle.manifest.trained_pitch == PitchRange(15.0, 25.0)
+
+
+def test_views_are_shown_in_the_orientations_that_the_epochs_were_judged_by(exported, dataset, tmp_path):
+    folder = tmp_path / "out" / "patch"
+    write_run(folder, dataset)
+    recipe = (folder / "recipe.yaml").read_text().replace("orientations: 1", "orientations: 2")
+    (folder / "recipe.yaml").write_text(recipe)
+    bundle = export(ExportRequest(tmp_path / "out", tmp_path / "b", dataset, jobs=1)).bundle
+    assert bundle.manifest.views.orientations == 2
+    assert exported.bundle.manifest.views.orientations == 1
+    assert views_shown(bundle, dataset) == 2 * views_shown(exported.bundle, dataset)
+
+
+def views_shown(bundle, dataset):
+    """How many views the patch model sees of an image."""
+    backend = Counting(torch_backend(bundle))
+    segmenter = network_bundle(bundle, NetworkChoice(policy="patch"), backend).segmenter
+    source = ArraySource(read_image(dataset.image_path(dataset.images[0])).pixels_hw)
+    segmenter.fit(source).rows(0, source.height)
+    return backend.views
+
+
+class Counting(DelegatingBackend):
+    def __init__(self, backend):
+        self.backend, self.views = backend, 0
+
+    @property
+    def asked(self):
+        return self.backend
+
+    def infer(self, role, images_bhw, points_xy, labels):
+        self.views += len(images_bhw)
+        return super().infer(role, images_bhw, points_xy, labels)
 
 
 @pytest.mark.parametrize("role", ["patch", "full"])

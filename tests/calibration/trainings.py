@@ -14,7 +14,7 @@ PARENT = "ab" * 32
 RECIPE = """
 network: {input_px: 64}
 sampling: {full_view_px: 64, min_overlap_share: 0.2, pitch_px: null}
-validation: {border_px: 2, min_area_px: 3}
+validation: {orientations: 1, border_px: 2, min_area_px: 3}
 """
 
 
