@@ -1,5 +1,6 @@
 import pytest
 
+from etchline.calibration import fallback
 from tests.training.bars import make_dataset
 
 SHAPES = [(80, 80), (60, 100), (90, 70), (64, 80), (64, 80), (70, 64), (64, 64)]
@@ -10,3 +11,11 @@ def dataset(tmp_path_factory):
     """Three training and four validation images of two ICs."""
     splits = ("train", "train", "train", "val", "val", "val", "val")
     return make_dataset(tmp_path_factory.mktemp("data"), SHAPES, splits)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_copies():
+    """The fallback is judged on copies of one image, not of all: it took two thirds of an export's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fallback, "MOST_IMAGES", 1)
+        yield
