@@ -35,6 +35,7 @@ from etchline.segmentation.inputs import SegmentInput
 from etchline.segmentation.record import SegmentRecord
 from etchline.storage import open_store, write_bytes, write_text
 
+NAMED_IMAGES = 5
 CHALLENGER, CHAMPION, CLASSICAL = "fine-tuned", "champion", "classical"
 
 
@@ -54,6 +55,15 @@ class _Judged:
     def pool(self) -> Pool:
         """Of all images."""
         return pool((self.given or self.report).scores)
+
+    @property
+    def unfamiliar(self) -> tuple[str, ...]:
+        """Stems of the images that its networks do not know, so that the classical result was taken."""
+        return tuple(
+            stem
+            for stem, record in self.records.items()
+            if any("unfamiliar" in cell.reasons for cell in record.cells)
+        )
 
 
 def judge(
@@ -241,6 +251,16 @@ def _write_page(
         write_bytes(path, encode_png(picture.pixels))
         work.add_picture(picture.label, path)
     work.notes.append(f"pictures: {name}, where the fine-tuned model is at its worst")
+    work.notes += [_unfamiliar_note(each) for each in judged if each.unfamiliar]
+
+
+def _unfamiliar_note(judged: _Judged) -> str:
+    found = judged.unfamiliar
+    named = ", ".join((*found[:NAMED_IMAGES], "...")[: len(found)])
+    return (
+        f"{judged.name}: of {len(found)} of {len(judged.records)} images its networks are so unsure that the "
+        f"classical result was taken: {named}"
+    )
 
 
 def _subjects(judged: _Judged, dataset: Dataset) -> list[Subject]:

@@ -4,6 +4,8 @@ import html
 import json
 import re
 import shlex
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,8 @@ pytest.importorskip("torch", reason="the extra `train` is not installed")
 
 from typer.testing import CliRunner
 
+from etchline.bundle import load_bundle
+from etchline.bundle.saving import contents_of, save_bundle
 from etchline.bundle.shipped import NANO, SHIPPED
 from etchline.chain.judging import CHALLENGER, CHAMPION, judge
 from etchline.chain.places import BUNDLE, PAGE, REPORT
@@ -32,9 +36,9 @@ def data(tmp_path_factory):
 def judge_nano(tmp_path_factory, data):
     """Judges nano beside itself; gives the folder of all that was written."""
 
-    def judge_in(champion, champion_report=""):
+    def judge_in(champion, champion_report="", bundle=SHIPPED):
         folder = tmp_path_factory.mktemp("judged")
-        upload_folder(SHIPPED, folder / "model" / BUNDLE)
+        upload_folder(bundle, folder / "model" / BUNDLE)
         judge(
             str(data.folder),
             str(folder / "model"),
@@ -81,3 +85,15 @@ def test_a_champion_that_has_been_judged_segments_one_image(judged, judge_nano):
 def test_a_report_of_no_champion(judged, judge_nano):
     with pytest.raises(SettingsError, match="no champion is named"):
         judge_nano("", str(judged / "in_service" / REPORT))
+
+
+def test_the_report_says_where_the_classical_result_was_taken(judge_nano, data, tmp_path):
+    nano = load_bundle(SHIPPED)
+    never_sure = replace(nano.manifest.arbitration.limits, fallback_below=1.0)
+    arbitration = nano.manifest.arbitration.model_copy(update={"limits": never_sure})
+    save_bundle(tmp_path / "unsure", replace(contents_of(nano), arbitration=arbitration))
+    judged = judge_nano("", bundle=tmp_path / "unsure")
+    (note,) = [note for note in read_records(str(judged / "run"))[0].notes if "classical" in note]
+    assert note.startswith(f"{CHALLENGER}: of 3 of 3 images its networks are so unsure")
+    stems = sorted(Path(entry.image).stem for entry in data.images)
+    assert sorted(note.rsplit(": ", 1)[1].split(", ")) == stems
