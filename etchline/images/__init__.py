@@ -12,7 +12,7 @@ from etchline.images.source import (
     WindowSource,
     bands,
 )
-from etchline.images.writing import encode_png, open_sink, write_image, write_picture
+from etchline.images.writing import IndexedPicture, encode_png, open_sink, write_image, write_picture
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -21,6 +21,7 @@ __all__ = [
     "ArraySource",
     "GreyArray",
     "ImageMetadata",
+    "IndexedPicture",
     "RowSink",
     "SemImage",
     "WindowSource",

@@ -5,7 +5,7 @@ import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ from etchline.storage import atomic_path, write_bytes
 TILE = 256
 """Edge of the tiles of written TIFFs; a band of this many rows is all that a TIFF sink holds."""
 
+_UINT8 = np.dtype(np.uint8)
 _PNG = (".png",)
 _TIFF = (".tif", ".tiff")
 
@@ -62,8 +63,25 @@ def write_image(path: Path, pixels: npt.NDArray[Any]) -> None:
         tifffile.imwrite(temporary, pixels, photometric=photometric, tile=(TILE, TILE), compression="zlib")
 
 
-def write_picture(path: Path, picture_hwc: npt.NDArray[np.uint8]) -> None:
-    """Writes a PNG of a picture for people, uint8 RGB (H, W, 3), not empty, fast and atomically.
+class IndexedPicture(NamedTuple):
+    """A picture in at most 256 colours.
+
+    Attributes:
+        values_hw: uint8 (H, W), numbers of colours.
+        palette: uint8 (256, 3), the colours, RGB.
+    """
+
+    values_hw: npt.NDArray[np.uint8]
+    palette: npt.NDArray[np.uint8]
+
+    @property
+    def rgb_hwc(self) -> npt.NDArray[np.uint8]:
+        """Its pixels, uint8 (H, W, 3)."""
+        return self.palette[self.values_hw]
+
+
+def write_picture(path: Path, picture: IndexedPicture) -> None:
+    """Writes a PNG of a picture for people, not empty, fast and atomically.
 
     `write_image` is for what a dataset holds: its bytes for given pixels do not change.
 
@@ -71,10 +89,16 @@ def write_picture(path: Path, picture_hwc: npt.NDArray[np.uint8]) -> None:
         ImageError: another dtype or shape.
         OutputError: the file cannot be written.
     """
-    _check_pixels(str(path), picture_hwc)
-    height, width, channels = picture_hwc.shape
-    png = FastPng(height, width, channels)
-    png.add(picture_hwc)
+    values_hw, palette = picture
+    if values_hw.ndim != 2 or palette.shape != (256, 3) or {values_hw.dtype, palette.dtype} != {_UINT8}:
+        raise ImageError(
+            f"{path}: cannot write {values_hw.dtype} {values_hw.shape} with a palette of {palette.dtype} "
+            f"{palette.shape}; give uint8 (H, W) and (256, 3)"
+        )
+    _check_pixels(str(path), values_hw)
+    height, width = values_hw.shape
+    png = FastPng(height, width, palette)
+    png.add(values_hw)
     with atomic_path(path) as temporary:
         _write_pieces(temporary, png)
 

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from etchline.images.display import ORANGE, SKY_BLUE, Rgb
+from etchline.images import IndexedPicture
+from etchline.images.display import ORANGE, SKY_BLUE
 from etchline.segmentation.tiling import BoxXyxy
 
 MAX_EDGE_PX = 4096
@@ -13,10 +14,16 @@ OUTLINE_RGB = SKY_BLUE
 # Flagged cells are hatched too, so that colour is never the only sign.
 FLAG_RGB = ORANGE
 HATCH_PX = 24
+# Two numbers of the palette are colours, the others grey levels; nobody sees the brightest two as one.
+_FLAG, _OUTLINE = 254, 255
+_BRIGHTEST = np.uint8(253)
+_PALETTE = np.repeat(np.arange(256, dtype=np.uint8)[:, np.newaxis], 3, axis=1)
+_PALETTE[_BRIGHTEST], _PALETTE[_FLAG], _PALETTE[_OUTLINE] = 255, FLAG_RGB, OUTLINE_RGB
+_PALETTE.flags.writeable = False
 
 
 class Overlay:
-    """An RGB picture that is drawn while the bands of an image go by.
+    """A picture that is drawn while the bands of an image go by.
 
     Images with an edge above `max_edge_px` are shrunk by a whole factor; memory is bounded by the picture.
 
@@ -51,20 +58,18 @@ class Overlay:
         lines = np.logical_or.reduceat(outline_hw, row_starts, axis=0)
         self._outline[rows] |= np.logical_or.reduceat(lines, column_starts, axis=1)
 
-    def picture(self, flagged_xyxy: list[BoxXyxy]) -> npt.NDArray[np.uint8]:
-        """The picture, (rows, columns, 3) uint8 RGB, with the flagged cells framed and hatched."""
+    def picture(self, flagged_xyxy: list[BoxXyxy]) -> IndexedPicture:
+        """The picture, with the flagged cells framed and hatched."""
         grey = self._grey_sum
         if self._factor > 1:
             grey = np.rint(self._grey_sum / self._pixels()).astype(np.uint8)
-        picture = (
-            cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB) if grey.size else np.zeros((*grey.shape, 3), np.uint8)
-        )
+        values = np.minimum(grey, _BRIGHTEST)
         marks = np.zeros(grey.shape, dtype=np.uint8)
         for box in flagged_xyxy:
             self._mark(marks, box)
-        _paint(picture, marks.view(np.bool_), FLAG_RGB)
-        _paint(picture, self._outline, OUTLINE_RGB)
-        return np.asarray(picture, np.uint8)
+        np.putmask(values, marks.view(np.bool_), _FLAG)
+        np.putmask(values, self._outline, _OUTLINE)
+        return IndexedPicture(values, _PALETTE)
 
     def _pixels(self) -> npt.NDArray[np.float32]:
         """Image pixels in each pixel of the picture; the last row and column may hold fewer."""
@@ -84,11 +89,6 @@ class Overlay:
         for start in range(0, height + width, HATCH_PX):
             cv2.line(cell, (start, 0), (start - height, height), 1, 1)
         cv2.rectangle(cell, (0, 0), (width - 1, height - 1), 1, 2 if min(height, width) > 8 else 1)
-
-
-def _paint(picture_hwc: npt.NDArray[np.uint8], where_hw: npt.NDArray[np.bool_], rgb: Rgb) -> None:
-    """Gives the picture a colour where `where_hw` is true."""
-    picture_hwc.reshape(-1, 3)[np.flatnonzero(where_hw)] = rgb
 
 
 def outline(mask_hw: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

@@ -9,7 +9,15 @@ import tifffile
 from PIL import Image
 
 from etchline.errors import ImageError, OutputError
-from etchline.images import encode_png, open_sink, png, read_image, write_image, write_picture
+from etchline.images import (
+    IndexedPicture,
+    encode_png,
+    open_sink,
+    png,
+    read_image,
+    write_image,
+    write_picture,
+)
 
 RNG = np.random.default_rng(5)
 
@@ -42,11 +50,11 @@ def test_colour_comes_back(tmp_path, suffix):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"a{suffix}")), pixels)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 3), (30, 20, 3), (200, 317, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1), (30, 20), (200, 317)], ids=str)
 def test_pictures_come_back(tmp_path, shape):
-    pixels = RNG.integers(0, 256, shape).astype(np.uint8)
-    write_picture(tmp_path / "a.png", pixels[::-1, ::-1])
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), pixels[::-1, ::-1])
+    picture = IndexedPicture(noise(*shape)[::-1, ::-1], noise(256, 3))
+    write_picture(tmp_path / "a.png", picture)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png").convert("RGB")), picture.rgb_hwc)
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
 
 
@@ -59,9 +67,19 @@ def test_large_pictures_are_cut_into_chunks(tmp_path, monkeypatch):
     np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels_hw, pixels)
 
 
-def test_pictures_that_are_none_are_refused(tmp_path):
-    with pytest.raises(ImageError, match="cannot write float64"):
-        write_picture(tmp_path / "a.png", np.zeros((2, 2, 3)))
+@pytest.mark.parametrize(
+    ("values", "palette"),
+    [
+        (np.zeros((2, 2, 3), np.uint8), np.zeros((256, 3), np.uint8)),
+        (np.zeros((2, 2)), np.zeros((256, 3), np.uint8)),
+        (np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8)),
+        (np.zeros((0, 2), np.uint8), np.zeros((256, 3), np.uint8)),
+    ],
+)
+def test_pictures_that_are_none_are_refused(tmp_path, values, palette):
+    with pytest.raises(ImageError, match="cannot write"):
+        write_picture(tmp_path / "a.png", IndexedPicture(values, palette))
+    assert not list(tmp_path.iterdir())
 
 
 def test_views_are_written(tmp_path):
