@@ -16,7 +16,7 @@ pytest.importorskip("kserve", reason="the extra `serve` is not installed")
 
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
-pytestmark = pytest.mark.xdist_group("local-runs")
+pytestmark = pytest.mark.xdist_group("demo")
 
 
 def demo(*arguments, cwd, data):

@@ -16,6 +16,8 @@ from etchline.bundle.onnx_networks import onnx_backend  # noqa: E402
 from etchline.errors import SettingsError  # noqa: E402
 from tests.backends.contract import BackendContract, batch  # noqa: E402
 
+pytestmark = pytest.mark.xdist_group("onnx")  # its fixtures are made once
+
 
 class TestOnnxruntime(BackendContract):
     @pytest.fixture

@@ -16,6 +16,8 @@ from etchline.errors import BundleError
 from etchline.network.line_network import Embedding
 from tests.small_networks import SMALL
 
+pytestmark = pytest.mark.xdist_group("onnx")  # its fixtures are made once
+
 
 def test_features_are_those_of_the_network():
     assert Embedding._fields == FEATURES

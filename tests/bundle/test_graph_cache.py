@@ -21,6 +21,8 @@ from etchline.bundle.segmenting import open_engine, parse_backend
 from etchline.errors import BundleError, MissingPackageError, OutputError, SettingsError
 from tests.onnx_bundles import plant
 
+pytestmark = pytest.mark.xdist_group("onnx")  # its fixtures are made once
+
 
 @pytest.fixture
 def cache(small_onnx, tmp_path, monkeypatch):

@@ -22,6 +22,8 @@ from etchline.evaluation import EsdCounts
 from tests.onnx_bundles import WRONG, plant, with_one_wrong_mask
 from tests.training.bars import make_dataset
 
+pytestmark = pytest.mark.xdist_group("onnx")  # its fixtures are made once
+
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):

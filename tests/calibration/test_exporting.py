@@ -34,6 +34,8 @@ from etchline.images import ArraySource, read_image, read_mask, write_image
 from etchline.segmentation.scale import PitchRange
 from tests.calibration.trainings import PARENT, write_run
 
+pytestmark = pytest.mark.xdist_group("exporting")  # its fixtures are made once
+
 
 @pytest.fixture(scope="module")
 def training(tmp_path_factory, dataset):

@@ -13,6 +13,8 @@ from etchline.cli.app import app
 from tests.calibration.trainings import write_run
 from tests.training.bars import make_dataset
 
+pytestmark = pytest.mark.xdist_group("onnx")  # its fixtures are made once
+
 
 def run(*args):
     return CliRunner().invoke(app, [str(arg) for arg in args])

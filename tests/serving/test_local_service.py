@@ -381,7 +381,8 @@ def test_metrics_say_what_was_done(service, png):
     assert len(record["cells"]) == 4
     assert {name: metric(service.url, name) - before[name] for name in samples} == samples
     assert metric(service.url, 'etchline_call_seconds_count{role="patch"}') > calls
-    assert metric(service.predictor_url, 'etchline_batch_views_sum{role="patch"}') == views + 4
+    shown = 4 * load_bundle(SHIPPED).manifest.views.orientations
+    assert metric(service.predictor_url, 'etchline_batch_views_sum{role="patch"}') == views + shown
 
 
 def test_the_trace_reaches_the_predictor(service, png):
