@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from tests.s3_server import S3
 
 
-def pytest_configure() -> None:
+@pytest.fixture(autouse=True)
+def ctrl_c() -> None:
     """Ctrl-C as in a terminal: a shell's `&` has it ignored, and tests interrupt themselves."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
