@@ -111,9 +111,6 @@ class GuardedServer(ModelServer):  # type: ignore[misc]  # kserve is untyped
         """
         for model in models:
             self.register_model(model)
-        # uvicorn ends at the first signal, then raises it again for the handler that was there before.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: None)
         asyncio.run(self._serve_both())
 
     async def _serve_both(self) -> None:
@@ -128,6 +125,9 @@ class GuardedServer(ModelServer):  # type: ignore[misc]  # kserve is untyped
         with self._http_socket() as listening:
             over_grpc = self._grpc()
             await over_grpc.start()
+            # uvicorn ends at the first signal, then raises it again for the handler that was there before.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: None)
             try:
                 await rest.serve_at(listening)
             finally:

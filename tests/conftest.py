@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from tests.s3_server import S3
 
 
-@pytest.fixture(autouse=True)
-def ctrl_c() -> None:
+def pytest_configure() -> None:
     """Ctrl-C as in a terminal: a shell's `&` has it ignored, and tests interrupt themselves."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,17 +1,22 @@
 """A backend in front of another one."""
 
-from abc import ABC, abstractmethod
-
 from etchline.backends.interface import Backend, Float32Array, Inference, Int32Array, Role, Uint8Array
 
 
-class DelegatingBackend(ABC):
-    """A `Backend` that passes on what it is asked; subclasses change how."""
+class DelegatingBackend:
+    """A `Backend` that passes on what it is asked; subclasses change how.
+
+    Args:
+        backend: answers.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
 
     @property
-    @abstractmethod
     def asked(self) -> Backend:
         """The one that answers."""
+        return self._backend
 
     @property
     def name(self) -> str:

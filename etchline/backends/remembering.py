@@ -22,14 +22,9 @@ class RememberingBackend(DelegatingBackend):
     """
 
     def __init__(self, backend: Backend, folder: Path | None = None) -> None:
-        self._backend = backend
+        super().__init__(backend)
         self._folder = folder
         self._answers: dict[str, Inference] = {}
-
-    @property
-    def asked(self) -> Backend:
-        """See `DelegatingBackend.asked`."""
-        return self._backend
 
     def infer(
         self, role: Role, images_bhw: Uint8Array, points_xy: Float32Array, labels: Int32Array
@@ -42,13 +37,13 @@ class RememberingBackend(DelegatingBackend):
         key = _key(role, images_bhw, points_xy, labels)
         if self._folder is None:
             if key not in self._answers:
-                self._answers[key] = self._backend.infer(role, images_bhw, points_xy, labels)
+                self._answers[key] = self.asked.infer(role, images_bhw, points_xy, labels)
             return self._answers[key]
         path = self._folder / f"{key}.npz"
         if path.is_file():
             with np.load(path) as known:
                 return Inference(known["probability_bhw"], known["score_b"])
-        found = self._backend.infer(role, images_bhw, points_xy, labels)
+        found = self.asked.infer(role, images_bhw, points_xy, labels)
         content = io.BytesIO()
         np.savez(content, probability_bhw=found.probability_bhw, score_b=found.score_b)
         write_bytes(path, content.getvalue())

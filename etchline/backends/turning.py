@@ -16,26 +16,14 @@ Orientations = Literal[1, 2]
 
 
 class TurningBackend(DelegatingBackend):
-    """A `Backend` that gives the mean of another's answers to a view and to the turned view.
-
-    Args:
-        backend: answers.
-    """
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    @property
-    def asked(self) -> Backend:
-        """See `DelegatingBackend.asked`."""
-        return self._backend
+    """A `Backend` that gives the mean of another's answers to a view and to the turned view."""
 
     def infer(
         self, role: Role, images_bhw: Uint8Array, points_xy: Float32Array, labels: Int32Array
     ) -> Inference:
         """See `Backend.infer`. Probabilities are rounded to the nearest whole number, halves upwards."""
         count, last = len(images_bhw), self.view_px(role) - 1
-        found = self._backend.infer(
+        found = self.asked.infer(
             role,
             np.concatenate([images_bhw, _turned(images_bhw)]),
             np.concatenate([points_xy, last - points_xy]),

@@ -162,20 +162,15 @@ class ComparingBackend(DelegatingBackend):
     """
 
     def __init__(self, candidate: Backend, reference: Backend) -> None:
-        self._candidate = candidate
+        super().__init__(candidate)
         self._reference = reference
         self.views: list[ViewParity] = []
-
-    @property
-    def asked(self) -> Backend:
-        """See `DelegatingBackend.asked`."""
-        return self._candidate
 
     def infer(
         self, role: Role, images_bhw: Uint8Array, points_xy: Float32Array, labels: Int32Array
     ) -> Inference:
         """See `Backend.infer`."""
-        found = self._candidate.infer(role, images_bhw, points_xy, labels)
+        found = self.asked.infer(role, images_bhw, points_xy, labels)
         expected = self._reference.infer(role, images_bhw, points_xy, labels)
         self.views.extend(_compare(role, found, expected))
         return found

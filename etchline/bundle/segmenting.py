@@ -141,12 +141,12 @@ class LazyBackend(DelegatingBackend):
     def __init__(self, folder: Path, digest: str, backend: BackendName = "auto") -> None:
         self._folder = folder
         self._digest = digest
-        self._backend = backend
+        self._engine = backend
 
     @property
     def asked(self) -> Backend:
         """See `DelegatingBackend.asked`."""
-        return open_engine(self._folder, self._digest, self._backend)
+        return open_engine(self._folder, self._digest, self._engine)
 
 
 # Two, because parity asks torch and onnxruntime in turn.

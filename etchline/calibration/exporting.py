@@ -146,14 +146,15 @@ def _with_engine(plain: Bundle, request: ExportRequest, steps: Steps) -> tuple[B
 def _uncalibrated(request: ExportRequest, runs: dict[Role, Run], steps: Steps) -> BundleContents:
     """The bundle but for the arbitration, the confidence and the report."""
     first, full = next(iter(runs.values())), runs.get("full")
-    sampling = (runs.get("patch") or first).recipe.sampling
+    recipe = (runs.get("patch") or first).recipe
+    sampling = recipe.sampling
     networks = {role: load_network(run) for role, run in runs.items()}
     size = networks["patch" if "patch" in networks else "full"].size
     edge_px = size.patch_px if "patch" in networks else size.input_px
     views = ViewsPart(
         min_overlap=sampling.min_overlap_share,
         full_view_px=full.recipe.sampling.full_view_px if full else None,
-        orientations=(runs.get("patch") or first).recipe.validation.orientations,
+        orientations=recipe.validation.orientations,
     )
     return BundleContents(
         name=request.name or request.bundle_dir.resolve().name,

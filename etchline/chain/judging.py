@@ -256,7 +256,7 @@ def _write_page(
 
 def _unfamiliar_note(judged: _Judged) -> str:
     found = judged.unfamiliar
-    named = ", ".join((*found[:NAMED_IMAGES], "...")[: len(found)])
+    named = ", ".join(found[:NAMED_IMAGES]) + (", ..." if len(found) > NAMED_IMAGES else "")
     return (
         f"{judged.name}: of {len(found)} of {len(judged.records)} images its networks are so unsure that the "
         f"classical result was taken: {named}"

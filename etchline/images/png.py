@@ -35,16 +35,15 @@ class FastPng:
         self._size = (width, height)
         self._palette = palette
         self._rows = 0
-        # Neighbouring grey levels are alike; a palette's numbers need not be.
-        self._filter = _SUB if palette is None else _NO_FILTER
         self._filtered = np.empty((height, 1 + width), np.uint8)
-        self._filtered[:, 0] = self._filter
+        # Neighbouring grey levels are alike; a palette's numbers need not be.
+        self._filtered[:, 0] = _SUB if palette is None else _NO_FILTER
 
     def add(self, rows_hw: npt.NDArray[np.uint8]) -> None:
         """Takes the next rows, uint8 (n, width)."""
         ready = self._filtered[self._rows : self._rows + len(rows_hw), 1:]
         ready[:] = rows_hw
-        if self._filter == _SUB:
+        if self._palette is None:
             ready[:, 1:] -= rows_hw[:, :-1]
         self._rows += len(rows_hw)
 

@@ -13,7 +13,7 @@ def dataset(tmp_path_factory):
     return make_dataset(tmp_path_factory.mktemp("data"), SHAPES, splits)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def few_copies():
     """The fallback is judged on copies of one image, not of all: it took two thirds of an export's time."""
     with pytest.MonkeyPatch.context() as patch:

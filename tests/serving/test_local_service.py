@@ -337,6 +337,7 @@ def test_ports_of_other_programs(capsys):
                 SettingsError, match=rf"--{told}-port {port} at 127\.0\.0\.1: .*choose another port"
             ):
                 GuardedServer(listen, lambda _: None, {}).serve([])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "its handlers come with its ports"
 
 
 def test_a_transformer_whose_predictor_is_dead(tmp_path, png):
