@@ -10,6 +10,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -68,9 +69,10 @@ def map_processes(
     if workers <= 1 or (jobs is None and len(items) < worth):
         yield from map(function, items)
         return
-    # A server that has the function's module loaded forks workers in milliseconds; each would load it anew.
+    # A server that has the modules loaded forks workers in milliseconds; each would load them anew. It stays for
+    # later work, which is why it loads what this process has, not what this work needs.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([_module(function)])
+    context.set_forkserver_preload([_module(function), *sorted(filter(_is_ours, sys.modules))])
     with _one_thread_each(), ProcessPoolExecutor(workers, context, _prepare_worker) as pool:
         try:
             yield from _through_pool(pool, workers, function, items)
@@ -82,6 +84,10 @@ def map_processes(
 
 def _module(function: Callable[..., object]) -> str:
     return _module(function.func) if isinstance(function, functools.partial) else function.__module__
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "etchline"
 
 
 def _through_pool(

@@ -26,6 +26,10 @@ def threads(_):
     return os.environ["OMP_NUM_THREADS"], cv2.getNumThreads()
 
 
+def has_the_gate(_):
+    return "etchline.evaluation.gate" in sys.modules
+
+
 def die(_):
     os._exit(9)
 
@@ -52,6 +56,19 @@ def test_one_job_runs_here_and_two_elsewhere():
 
 def test_few_items_are_not_worth_a_process():
     assert set(map_processes(own_pid, range(3), worth=4)) == {os.getpid()}
+
+
+def test_later_work_finds_its_modules_loaded():
+    """What this process had loaded when the first workers started; only then do forks cost milliseconds."""
+    root = Path(__file__).parents[1]
+    script = (
+        "import etchline.evaluation.gate\n"
+        "from etchline.processes import map_processes\n"
+        "from tests.test_processes import has_the_gate, square\n"
+        "assert set(map_processes(square, range(3), 2)) == {0, 1, 4}\n"
+        "assert set(map_processes(has_the_gate, range(3), 2)) == {True}\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=root, check=True)
 
 
 def test_workers_use_one_thread_each(monkeypatch):

@@ -38,6 +38,9 @@ def prepare_sample(
     """
     if rng.random() >= settings.probability:
         return stretch(image_hw, input_px, input_px), stretch(mask_hw, input_px, input_px)
+    if settings.intensity_min is not None:
+        drawn = rng.uniform(settings.intensity_min, settings.intensity)
+        settings = settings.model_copy(update={"intensity": drawn})
     x0, y0, x1, y1 = random_crop(image_hw.shape[0], image_hw.shape[1], settings, rng)
     image, mask = (stretch(part[y0:y1, x0:x1], input_px, input_px) for part in (image_hw, mask_hw))
     image = _blur(image, settings)

@@ -92,6 +92,7 @@ class AugmentationSettings(_Settings):
     Attributes:
         probability: how often a sample gets all six; otherwise it gets none.
         intensity: multiplies all of the strengths below; in (0, 1].
+        intensity_min: where set, the intensity is drawn for each sample between this and `intensity`.
         crop_area_share_max: `RandomResizedCrop`, largest area kept.
         crop_area_share_range: how much smaller the area may be.
         crop_aspect_max: largest width over height of the crop; its inverse is the smallest.
@@ -106,6 +107,7 @@ class AugmentationSettings(_Settings):
 
     probability: Share = 0.385
     intensity: float = Field(default=0.61, gt=0, le=1)
+    intensity_min: float | None = Field(default=None, gt=0, le=1)
     crop_area_share_max: float = Field(default=0.99, gt=0, le=1)
     crop_area_share_range: Share = 0.5
     crop_aspect_max: float = Field(default=4 / 3, ge=1, allow_inf_nan=False)
@@ -119,6 +121,8 @@ class AugmentationSettings(_Settings):
 
     @model_validator(mode="after")
     def _transforms_exist(self) -> "AugmentationSettings":
+        if self.intensity_min is not None and self.intensity_min > self.intensity:
+            raise ValueError(f"intensity_min={self.intensity_min} is above intensity={self.intensity}")
         if any(edge % 2 == 0 for edge in self.blur_kernel_xy_px):
             raise ValueError(f"blur_kernel_xy_px={self.blur_kernel_xy_px}: both must be odd")
         if self.crop_area_share_max - self.crop_area_share_range * self.intensity <= 0:

@@ -58,6 +58,21 @@ def test_the_same_seed_gives_the_same_sample_and_inputs_stay():
     assert np.array_equal(mask, before[1])
 
 
+def test_the_intensity_may_be_drawn_for_each_sample():
+    """All six share what is drawn: noise of that strength, and half of it is as often above as below."""
+    image = np.full((64, 64), 128, np.uint8)
+    settings = AugmentationSettings(
+        probability=1, intensity=0.9, intensity_min=0.1, **(QUIET | {"noise_sigma_share": 0.1})
+    )
+    spread = [
+        prepare_sample(image, image, 64, settings, np.random.default_rng(seed))[0].std() / 25.5
+        for seed in range(200)
+    ]
+    assert 0.09 < min(spread) < 0.15
+    assert 0.85 < max(spread) < 0.95
+    assert np.median(spread) == pytest.approx(0.5, abs=0.1)
+
+
 @pytest.mark.parametrize("shape", [(64, 64), (40, 90), (1, 1), (3, 200), (300, 300)])
 def test_every_shape_becomes_the_input(shape):
     image, mask = drawing(*shape)

@@ -136,6 +136,7 @@ def test_an_empty_file_is_the_default(tmp_path):
         ("loss: {alpha: 1.5}", r"loss.alpha: Input should be less than or equal to 1, got '1.5'"),
         ("loss: {betti_filtration: sublevel}", r"loss: .*misses lines at the border; set betti_sphere: true"),
         ("augmentation: {intensity: 0}", r"augmentation.intensity: .*greater than 0"),
+        ("augmentation: {intensity_min: 0.7}", r"intensity_min=0.7 is above intensity=0.61"),
         ("augmentation: {blur_kernel_xy_px: [4, 9]}", r"blur_kernel_xy_px=\(4, 9\): both must be odd"),
         ("augmentation: {crop_area_share_range: 1, intensity: 1}", r"nothing is left of crop_area_share_max"),
         ("network: {parts: []}", r"network.parts: .*at least 1 item"),
