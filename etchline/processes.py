@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol, TypeVar
 
@@ -39,6 +40,36 @@ class Steps(Protocol):
 def unseen_steps(label: str, items: Iterable[Item], total: int, /) -> Iterable[Item]:
     """Each of `items`; nothing is shown."""
     return items
+
+
+@dataclass(frozen=True)
+class Launched:
+    """What torchrun has told a process that it started.
+
+    Attributes:
+        rank: its number among all, from 0.
+        local_rank: its number on this machine.
+        count: how many there are; 1 without torchrun.
+    """
+
+    rank: int
+    local_rank: int
+    count: int
+
+
+def launched() -> Launched:
+    """Place of this process among those that torchrun has started.
+
+    Raises:
+        SettingsError: its variables are no such numbers.
+    """
+    told = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    told |= {name: os.environ[name] for name in told if name in os.environ}
+    try:
+        return Launched(*map(int, told.values()))
+    except ValueError as error:
+        text = ", ".join(f"{name}={value}" for name, value in told.items())
+        raise SettingsError(f"{text}: no ranks; start with torchrun, or unset these") from error
 
 
 def available_cores() -> int:
@@ -69,8 +100,8 @@ def map_processes(
     if workers <= 1 or (jobs is None and len(items) < worth):
         yield from map(function, items)
         return
-    # A server that has the modules loaded forks workers in milliseconds; each would load them anew. It stays for
-    # later work, which is why it loads what this process has, not what this work needs.
+    # A server that has the modules loaded forks workers in milliseconds; each would load them anew. It stays
+    # for later work, which is why it loads what this process has, not what this work needs.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([_module(function), *sorted(filter(_is_ours, sys.modules))])
     with _one_thread_each(), ProcessPoolExecutor(workers, context, _prepare_worker) as pool:

@@ -17,6 +17,7 @@ from etchline.cli.frame import (
     stdout,
 )
 from etchline.cli.stored import READ, UPDATE, save_progress
+from etchline.processes import launched
 
 if TYPE_CHECKING:
     from etchline.training.checkpoints import EpochRecord
@@ -71,7 +72,8 @@ def train(
 ) -> None:
     """Train networks on a dataset; the epoch with the lowest validation ESD is kept.
 
-    An interrupted or killed run goes on with --resume and ends with the same weights, from s3:// as well.
+    An interrupted or killed run goes on with --resume and ends with the same weights, from s3:// as well. On
+    several GPUs: torchrun --nproc-per-node 4 --no-python etchline train DATASET OUT_DIR
     """
     with exit_codes(debug):
         need_packages("training")
@@ -95,6 +97,8 @@ def train(
         except KeyboardInterrupt:
             stderr().print("the last checkpoint stays; add --resume to go on from it")
             raise
+        if launched().rank:
+            return  # the first process speaks for all
         if json_output:
             print_json({"runs": [_as_json(result) for result in results]})
         else:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from etchline.cli.frame import progress, stderr
 from etchline.errors import EtchlineError, OutputError, StorageError
+from etchline.processes import launched
 from etchline.storage import (
     S3Uri,
     download_folder,
@@ -75,10 +76,15 @@ class Workspace:
         """The local copy of an S3 location, fetched as its place needs it.
 
         Raises:
-            StorageError: it cannot be read; or it is to become a bundle and is one.
+            StorageError: it cannot be read; or it is to become a bundle and is one; or torchrun started this.
             OutputError: the copy cannot be written.
         """
         uri = parse_uri(location)
+        if launched().count > 1:
+            raise StorageError(
+                f"{uri}: processes that torchrun starts share files, and each would have its own copy; "
+                "copy it to a disk that all of them see, and give that path"
+            )
         path = self._opened() / uri.bucket / uri.key
         if place.fetch == "nothing" or place.fetch == "manifest":
             self._prepare_output(uri, path, place)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from etchline.training.ranks import ALONE, Ranks
 from etchline.training.sampling import Sample, SampleSource
 
 
@@ -25,17 +26,31 @@ class Batch(NamedTuple):
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
+class Portion(NamedTuple):
+    """What one process learns from at one step.
+
+    Attributes:
+        batch: its samples.
+        samples: of all processes together.
+        weight: of its mean loss in the mean of all processes, so that this is the mean over all samples.
+    """
+
+    batch: Batch
+    samples: int
+    weight: float
+
+
 def collate(samples: Sequence[Sample]) -> Batch:
     """One batch of samples of one size."""
     return Batch(*(torch.from_numpy(np.stack(column)) for column in zip(*samples, strict=True)))
 
 
 class _Keys:
-    """The (epoch, index) pairs of each batch, from a given epoch and batch on."""
+    """The (epoch, index) pairs of one process's part of each batch, from a given epoch and batch on."""
 
-    def __init__(self, samples: int, batch_images: int) -> None:
+    def __init__(self, samples: int, batch_images: int, ranks: Ranks) -> None:
         self.start = (0, 0)
-        self._samples, self._batch = samples, batch_images
+        self._samples, self._batch, self._ranks = samples, batch_images, ranks
 
     def __len__(self) -> int:
         return steps_per_epoch(self._samples, self._batch) - self.start[1]
@@ -43,8 +58,13 @@ class _Keys:
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch, first = self.start
         for step in range(first, steps_per_epoch(self._samples, self._batch)):
-            last = min((step + 1) * self._batch, self._samples)
-            yield [(epoch, index) for index in range(step * self._batch, last)]
+            keys = [(epoch, index) for index in self.of_step(step)]
+            # The last batch may have fewer samples than there are processes: one without takes any.
+            yield [*self._ranks.share(keys)] or keys[:1]
+
+    def of_step(self, step: int) -> range:
+        """The samples of all processes."""
+        return range(step * self._batch, min((step + 1) * self._batch, self._samples))
 
 
 def steps_per_epoch(samples: int, batch_images: int) -> int:
@@ -57,13 +77,23 @@ class Batches:
 
     Args:
         source: where samples come from.
-        batch_images: samples in a batch.
+        batch_images: samples in a batch, of all processes together.
         loader_processes: processes that prepare samples; 0: this one.
         pinned: whether batches lie in memory that a GPU can copy from.
+        ranks: the processes that share each batch.
     """
 
-    def __init__(self, source: SampleSource, batch_images: int, loader_processes: int, pinned: bool) -> None:
-        self._keys = _Keys(source.per_epoch, batch_images)
+    def __init__(
+        self,
+        source: SampleSource,
+        batch_images: int,
+        loader_processes: int,
+        *,
+        pinned: bool,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self._ranks = ranks
+        self._keys = _Keys(source.per_epoch, batch_images, ranks)
         self.steps = steps_per_epoch(source.per_epoch, batch_images)
         parallel: dict[str, Any] = {}
         if loader_processes:
@@ -81,7 +111,10 @@ class Batches:
             **parallel,
         )
 
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from that step on."""
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Portion]:
+        """The process's part of the batches of an epoch from that step on."""
         self._keys.start = (epoch, first_step)
-        yield from self._loader
+        for step, batch in enumerate(self._loader, first_step):
+            samples = self._keys.of_step(step)
+            own = len(self._ranks.share(samples))
+            yield Portion(batch, len(samples), own * self._ranks.count / len(samples))

@@ -57,7 +57,7 @@ class SamplingSettings(_Settings):
     Attributes:
         by: "image": every training image is drawn equally often; "ic": every IC, then every image of it.
         samples_per_epoch: `None`: as many as the training images have patches (or views).
-        batch_images: samples in a batch.
+        batch_images: samples in a batch, of all processes together.
         full_view_px: edge of the squares that the full model sees, stretched to its input; `None`: the
             whole image whatever its aspect.
         min_overlap_share: least overlap of patches, and of views, in validation; share of their edge.

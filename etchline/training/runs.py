@@ -1,9 +1,10 @@
 """What `etchline train` does: the patch model, the full model, both, or one for both roles.
 
 The full model starts from the best patch model. Each has its own run folder with its own best epoch.
-Training on several GPUs at once is left out.
+Processes that torchrun has started run each of them together, see `ranks`.
 """
 
+import functools
 import platform
 import shutil
 from dataclasses import dataclass, replace
@@ -21,8 +22,10 @@ from etchline.network.line_network import LineNetwork
 from etchline.network.parts import train_only
 from etchline.network.sizes import NetworkSize, network_size
 from etchline.network.weights import load_weights
+from etchline.processes import launched
 from etchline.storage import name_of
 from etchline.training.checkpoints import EpochRecord
+from etchline.training.ranks import Ranks, joined
 from etchline.training.recipe import Recipe
 from etchline.training.run_folder import WEIGHTS, RunFolder
 from etchline.training.sampling import Role, prepare_images
@@ -86,6 +89,8 @@ class RunResult:
 def train(request: TrainRequest, watcher: Watcher | None = None) -> list[RunResult]:
     """Trains the roles that the request asks for, one after the other.
 
+    Of several processes the first one writes, and its watcher alone is told.
+
     Raises:
         SettingsError: `out_dir` holds other runs, or the device is not usable.
         DatasetError: no training or validation images, changed files, masks that do not fit.
@@ -93,10 +98,15 @@ def train(request: TrainRequest, watcher: Watcher | None = None) -> list[RunResu
         TrainingError: see `Trainer.run`.
         OutputError: `out_dir` cannot be written.
     """
-    watcher = watcher or Unwatched()
-    images = _images(request, watcher)
-    results = [_train_role(request, role, images, watcher) for role in _ROLES[request.model]]
-    shutil.rmtree(request.out_dir / CACHE)
+    device = choose_device(request.recipe.compute.device)
+    with joined(device) as ranks:
+        watcher = watcher if watcher and ranks.is_first else Unwatched()
+        images = ranks.by_first(lambda: _images(request, watcher))
+        run = functools.partial(
+            _train_role, request, images=images, watcher=watcher, device=device, ranks=ranks
+        )
+        results = [run(role) for role in _ROLES[request.model]]
+        ranks.by_first(lambda: shutil.rmtree(request.out_dir / CACHE))
     return results
 
 
@@ -113,11 +123,16 @@ def run_size(recipe: Recipe) -> NetworkSize:
 def choose_device(name: str) -> torch.device:
     """The device of that name; "auto" is the GPU where there is one, else the CPU.
 
+    Of several processes on a machine, "auto" and "cuda" give each its own GPU.
+
     Raises:
         SettingsError: torch cannot use it.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    place = launched()
+    if name == "cuda" and place.count > 1:
+        name = f"cuda:{place.local_rank}"
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
@@ -144,9 +159,16 @@ def _images(request: TrainRequest, watcher: Watcher) -> RunImages:
     return RunImages(prepared[: len(train)], prepared[len(train) :])
 
 
-def _train_role(request: TrainRequest, role: Role, images: RunImages, watcher: Watcher) -> RunResult:
+def _train_role(
+    request: TrainRequest,
+    role: Role,
+    images: RunImages,
+    watcher: Watcher,
+    device: torch.device,
+    ranks: Ranks,
+) -> RunResult:
     recipe, folder = request.recipe, RunFolder(request.out_dir / role)
-    device, start = choose_device(recipe.compute.device), _first_weights(request, role)
+    start = _first_weights(request, role)
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.compute.cpu_threads)
     network = LineNetwork(run_size(recipe))
@@ -164,10 +186,11 @@ def _train_role(request: TrainRequest, role: Role, images: RunImages, watcher: W
         "parameters": {"trainable": parameters.trainable, "total": parameters.total},
         "seed": recipe.seed,
         "device": _device_name(device),
+        "processes": ranks.count,
         "versions": _versions(),
     }
-    folder.open(recipe, facts, resume=request.resume)
-    progress = Trainer(network.to(device), images, role, recipe, folder, watcher).run()
+    ranks.by_first(lambda: folder.open(recipe, facts, resume=request.resume))
+    progress = Trainer(network.to(device), images, role, recipe, folder, watcher, ranks).run()
     assert progress.best is not None  # a recipe has at least one epoch
     return RunResult(role, folder.path, progress.best, parameters.trainable, parameters.total)
 

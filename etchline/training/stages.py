@@ -11,9 +11,10 @@ from torch import Tensor
 
 from etchline.errors import TrainingError
 from etchline.network.line_network import LineNetwork
-from etchline.training.batches import Batch
+from etchline.training.batches import Batch, Portion
 from etchline.training.losses import BettiLoss, best_masks, pixel_loss
 from etchline.training.optimisers import Optimiser
+from etchline.training.ranks import ALONE, Ranks
 from etchline.training.recipe import LossSettings, OptimiserSettings, Recipe
 
 Stage = Literal["pixel", "betti"]
@@ -52,10 +53,15 @@ class Learner:
         network: in training mode, on its device.
         recipe: losses, clipping, precision.
         device: where the network is.
+        ranks: the processes that learn together.
     """
 
-    def __init__(self, network: LineNetwork, recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self, network: LineNetwork, recipe: Recipe, device: torch.device, ranks: Ranks = ALONE
+    ) -> None:
         self._network = network
+        self._ranks = ranks
+        self._together = ranks.together(network)
         self._recipe = recipe
         self._device = device
         self._betti: BettiLoss | None = None
@@ -65,29 +71,34 @@ class Learner:
         """Forgets the optimiser's moments, for a new stage."""
         self.optimiser = Optimiser(self._network, self._recipe.optimiser)
 
-    def step(self, batch: Batch, stage: Stage, rate: float) -> tuple[float, float]:
-        """Learns from one batch; its pixel loss and its Betti loss (0 in the pixel stage).
+    def step(self, portion: Portion, stage: Stage, rate: float) -> tuple[float, float]:
+        """Learns from one batch; its pixel loss and its Betti loss (0 in the pixel stage), of all processes.
 
         Raises:
-            TrainingError: a loss is not a number; the network stays as it was.
+            TrainingError: a loss is not a number, of whichever process; the network stays as it was.
         """
-        pixel, betti = self._losses(batch.to(self._device), stage)
-        loss = pixel + self._recipe.loss.betti_weight * betti
-        if not torch.isfinite(loss):
+        pixel, betti = self._losses(portion.batch.to(self._device), stage)
+        mean_pixel, mean_betti = self._means(portion, float(pixel.detach()), float(betti.detach()))
+        if not math.isfinite(mean_pixel + mean_betti):
             raise TrainingError(
-                f"the loss is {loss.item()} (pixel {pixel.item()}, Betti {betti.item()}) at learning rate "
+                f"the loss is not a number (pixel {mean_pixel}, Betti {mean_betti}) at learning rate "
                 f"{rate:.3g}; lower optimiser.{stage}_learning_rate or clip_norm, or use dtype float32"
             )
         self.optimiser.zero_grad()
-        torch.autograd.backward(loss)
+        torch.autograd.backward(portion.weight * (pixel + self._recipe.loss.betti_weight * betti))
         torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.optimiser.clip_norm)
         self.optimiser.step(rate)
-        return float(pixel.detach()), float(betti.detach())
+        return mean_pixel, mean_betti
+
+    def _means(self, portion: Portion, pixel: float, betti: float) -> tuple[float, float]:
+        share = portion.weight / self._ranks.count
+        mean_pixel, mean_betti = self._ranks.total((share * pixel, share * betti))
+        return mean_pixel, mean_betti
 
     def _losses(self, batch: Batch, stage: Stage) -> tuple[Tensor, Tensor]:
         settings = self._recipe.loss
         with self._precision():
-            logits, iou = self._network(batch.image, batch.points_xy, batch.labels)
+            logits, iou = self._together(batch.image, batch.points_xy, batch.labels)
         logits, iou, truth = logits.float(), iou.float(), batch.mask.float() / 255
         enlarged = F.interpolate(logits, truth.shape[1:], mode="bilinear", align_corners=False)
         pixel = pixel_loss(enlarged, iou, truth, settings)

@@ -19,6 +19,7 @@ from etchline.network.line_network import LineNetwork
 from etchline.network.weights import load_weights, save_weights
 from etchline.training.batches import Batches
 from etchline.training.checkpoints import EpochRecord, Progress, load_state, save_state
+from etchline.training.ranks import ALONE, Ranks
 from etchline.training.recipe import Recipe
 from etchline.training.run_folder import RunFolder
 from etchline.training.sampling import PreparedImage, Role, SampleSource
@@ -74,6 +75,7 @@ class Trainer:
         recipe: see `Recipe`.
         folder: an opened run folder.
         watcher: who is told.
+        ranks: the processes that run it together.
 
     Raises:
         DatasetError: there are no training images.
@@ -87,9 +89,11 @@ class Trainer:
         recipe: Recipe,
         folder: RunFolder,
         watcher: Watcher,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._network, self._images, self._role = network, images, role
         self._recipe, self._folder, self._watcher = recipe, folder, watcher
+        self._ranks = ranks
         self._device = network.no_mem_embed.device
         source = SampleSource(images.train, role, network.size.input_px, recipe)
         self._batches = Batches(
@@ -97,8 +101,9 @@ class Trainer:
             recipe.sampling.batch_images,
             recipe.compute.loader_processes,
             pinned=self._device.type == "cuda",
+            ranks=ranks,
         )
-        self._learner = Learner(network, recipe, self._device)
+        self._learner = Learner(network, recipe, self._device, ranks)
 
     def run(self) -> Progress:
         """Trains to the end, from the last checkpoint where there is one; the best weights lie in the folder.
@@ -116,7 +121,7 @@ class Trainer:
         with clear_memory_errors(self._recipe):
             while progress.epoch < self._recipe.epochs:
                 self._epoch(progress)
-        self._folder.update(progress, "finished")
+        self._ranks.by_first(lambda: self._folder.update(progress, "finished"))
         return progress
 
     def _epoch(self, progress: Progress) -> None:
@@ -125,13 +130,16 @@ class Trainer:
             self._learner.restart()
         self._learn(progress)
         record = self._record(progress, self.validate())
-        if record.best:
-            save_weights(self._network, self._folder.weights)
         progress.next_epoch(record)
-        self._folder.update(progress, "running")
-        save_state(self._folder.path, self._network, self._learner.optimiser, progress)
+        self._ranks.by_first(lambda: self._save(progress, record))
         self._watcher.epoch(self._role, record, self._recipe.epochs)
         self._stop_if_dead(progress)
+
+    def _save(self, progress: Progress, record: EpochRecord) -> None:
+        if record.best:
+            save_weights(self._network, self._folder.weights)
+        self._folder.update(progress, "running")
+        save_state(self._folder.path, self._network, self._learner.optimiser, progress)
 
     def _learn(self, progress: Progress) -> None:
         self._network.train()
@@ -139,16 +147,17 @@ class Trainer:
         batches = self._batches.epoch(progress.epoch, progress.step)
         label = f"{self._role} epoch {progress.epoch + 1}/{self._recipe.epochs}"
         started = time.perf_counter()
-        for batch in self._watcher.steps(label, batches, steps - progress.step):
+        for portion in self._watcher.steps(label, batches, steps - progress.step):
             rate = learning_rate(self._recipe.optimiser, progress.epoch, progress.step, steps)
-            pixel, betti = self._learner.step(batch, stage, rate)
+            pixel, betti = self._learner.step(portion, stage, rate)
             progress.step += 1
-            progress.images += len(batch.image)
-            progress.pixel_loss_sum += pixel * len(batch.image)
-            progress.betti_loss_sum += betti * len(batch.image)
+            progress.images += portion.samples
+            progress.pixel_loss_sum += pixel * portion.samples
+            progress.betti_loss_sum += betti * portion.samples
             now = time.perf_counter()
             progress.seconds, started = progress.seconds + now - started, now
-            if progress.step % self._recipe.compute.checkpoint_steps == 0 and progress.step < steps:
+            is_due = progress.step % self._recipe.compute.checkpoint_steps == 0 and progress.step < steps
+            if is_due and self._ranks.is_first:
                 save_state(self._folder.path, self._network, self._learner.optimiser, progress)
 
     def validate(self) -> Verdict:
@@ -165,9 +174,10 @@ class Trainer:
         )
         asked = oriented(backend, self._recipe.validation.orientations)
         verdicts = []
+        own = self._ranks.share(self._images.val)
         for role in roles:
-            images = self._watcher.steps(f"{role} validation", self._images.val, len(self._images.val))
-            verdicts.append(judge(predictor(asked, role, self._recipe), images, settings))
+            images = self._watcher.steps(f"{role} validation", own, len(own))
+            verdicts.append(judge(predictor(asked, role, self._recipe), images, settings, self._ranks))
         return verdicts[0] if len(verdicts) == 1 else verdicts[0] + verdicts[1]
 
     def _record(self, progress: Progress, verdict: Verdict) -> EpochRecord:
@@ -195,7 +205,7 @@ class Trainer:
     def _stop_if_dead(self, progress: Progress) -> None:
         if progress.dead_epochs < self._recipe.validation.dead_after_epochs:
             return
-        self._folder.update(progress, "stopped: dead masks")
+        self._ranks.by_first(lambda: self._folder.update(progress, "stopped: dead masks"))
         record = progress.records[-1]
         colour = "white" if record.false_negatives < record.lines else "black"
         raise TrainingError(

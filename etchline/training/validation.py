@@ -1,5 +1,6 @@
 """What a network is worth: ESD on whole images, put together from its views as inference does it."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from etchline.segmentation.spots import erase_spots
 from etchline.segmentation.tiling import Patch
 from etchline.segmentation.views import Answer, FieldLevels, ViewMap, cut_full, cut_patch
 from etchline.training.augmentation import Grey
+from etchline.training.ranks import ALONE, Ranks
 from etchline.training.recipe import Recipe
 from etchline.training.sampling import PreparedImage, view_rows
 
@@ -93,13 +95,16 @@ def _answers(backend: Backend, role: Role, levels: FieldLevels, row: list[Patch]
     return answers
 
 
-def judge(predict: PredictImage, images: Iterable[PreparedImage], settings: EsdSettings) -> Verdict:
-    """The verdict on all images together.
+def judge(
+    predict: PredictImage, images: Iterable[PreparedImage], settings: EsdSettings, ranks: Ranks = ALONE
+) -> Verdict:
+    """The verdict on the images of all processes together.
 
     Args:
         predict: segments one image.
-        images: at least one line among them.
+        images: of this process; at least one line among those of all.
         settings: what counts.
+        ranks: the processes.
 
     Raises:
         DatasetError: there are no images, or no line in them counts.
@@ -112,9 +117,16 @@ def judge(predict: PredictImage, images: Iterable[PreparedImage], settings: EsdS
             binarise_probability(predict(np.asarray(image_hw))), np.asarray(mask_hw), settings, names=names
         )
         verdict += Verdict(result.counts, result.pixels)
+    verdict = _pooled(verdict, ranks)
     if not verdict.counts.lines:
         raise DatasetError(
             f"validation: no line in the images of split val counts at border {settings.border_px} px; give "
             "the dataset validation images with lines, or set validation.border_px"
         )
     return verdict
+
+
+def _pooled(verdict: Verdict, ranks: Ranks) -> Verdict:
+    counts, pixels = (dataclasses.astuple(part) for part in (verdict.counts, verdict.pixels))
+    totals = [int(value) for value in ranks.total((*counts, *pixels))]
+    return Verdict(EsdCounts(*totals[: len(counts)]), PixelCounts(*totals[len(counts) :]))

@@ -41,6 +41,14 @@ def dataset(s3: S3) -> str:
     return s3.uri("data/bench")
 
 
+def test_processes_of_torchrun_have_no_copies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused = CliRunner().invoke(app, ["train", "s3://bucket/data", str(tmp_path / "out")])
+    assert refused.exit_code == 2
+    assert "error: s3://bucket/data: processes that torchrun starts share files" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_layer_from_s3_to_s3(s3: S3, dataset: str, tmp_path: Path) -> None:
     assert "dataset.json" in str(s3.keys("data/bench/"))
     lines = s3.uri("out/lines")

@@ -2,7 +2,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
+from etchline.errors import SettingsError  # noqa: E402
+from etchline.processes import Launched, launched  # noqa: E402
 from etchline.training.batches import Batches, steps_per_epoch  # noqa: E402
+from etchline.training.ranks import Ranks  # noqa: E402
 from etchline.training.recipe import Recipe  # noqa: E402
 from etchline.training.sampling import SampleSource, prepare_images  # noqa: E402
 
@@ -14,7 +17,7 @@ def source(bars, tmp_path_factory):
 
 
 def test_batches_have_tensors_of_the_samples(source):
-    batches = list(Batches(source, 4, 0, pinned=False).epoch(2))
+    batches = [portion.batch for portion in Batches(source, 4, 0, pinned=False).epoch(2)]
     assert [len(batch.image) for batch in batches] == [4, 4, 2]
     assert batches[0].image.dtype == torch.uint8
     assert batches[0].points_xy.shape == (4, 1, 2)
@@ -26,14 +29,39 @@ def test_an_epoch_goes_on_from_any_step(source):
     batches = Batches(source, 4, 0, pinned=False)
     whole, rest = list(batches.epoch(1)), list(batches.epoch(1, 2))
     assert len(rest) == 1
-    assert torch.equal(whole[2].image, rest[0].image)
+    assert torch.equal(whole[2].batch.image, rest[0].batch.image)
+
+
+def test_processes_share_each_batch(source):
+    alone = list(Batches(source, 4, 0, pinned=False).epoch(1))
+    shares = [list(Batches(source, 4, 0, pinned=False, ranks=Ranks(n, 3)).epoch(1)) for n in range(3)]
+    for whole, *parts in zip(alone, *shares, strict=True):
+        assert {part.samples for part in parts} == {whole.samples} == {len(whole.batch.image)}
+        assert sum(part.weight for part in parts) == pytest.approx(3)
+        for index, image in enumerate(whole.batch.image):
+            assert torch.equal(parts[index % 3].batch.image[index // 3], image)
+    last = [parts[-1] for parts in shares]
+    assert [part.weight for part in last] == [1.5, 1.5, 0.0]
+    assert len(last[2].batch.image) == 1  # of no weight: each process has something to do
+
+
+def test_a_process_that_torchrun_did_not_start_is_alone(monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert launched() == Launched(0, 0, 1)
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert launched() == Launched(3, 0, 4)
+    monkeypatch.setenv("LOCAL_RANK", "first")
+    with pytest.raises(SettingsError, match="RANK=3, LOCAL_RANK=first, WORLD_SIZE=4: no ranks"):
+        launched()
 
 
 def test_other_processes_prepare_the_same(source):
     here, there = (Batches(source, 4, processes, pinned=False) for processes in (0, 2))
     for epoch in (0, 1):
         for one, two in zip(here.epoch(epoch), there.epoch(epoch), strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+            assert all(torch.equal(a, b) for a, b in zip(one.batch, two.batch, strict=True))
 
 
 def test_the_global_generator_stays(source):

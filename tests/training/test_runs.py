@@ -159,6 +159,39 @@ def test_a_killed_run_ends_with_the_same_weights(whole, bars, tmp_path):
     )
 
 
+def test_two_processes_make_the_same_run(bars, tmp_path):
+    """They share batches, the last with one sample, and validation, and go on with what one has begun."""
+    pytest.importorskip("topolosses")
+    recipe = TINY.changed("sampling", samples_per_epoch=13)
+    (alone,) = train(request(bars, tmp_path / "alone", recipe, model="patch"))
+    with pytest.raises(KeyboardInterrupt):
+        train(request(bars, tmp_path / "out", recipe, model="patch"), Log(stop_at=3))
+    (tmp_path / "r.yaml").write_text(recipe.to_yaml())
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *("--no-python", sys.executable, "-c", "from etchline.cli.app import main; main()", "train"),
+        *(str(bars.folder), str(tmp_path / "out"), "--model", "patch", "--recipe", str(tmp_path / "r.yaml")),
+        *("--resume", "--json"),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=dict(os.environ, OMP_NUM_THREADS="1")
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["runs"][0]["best"]["lines"] == alone.best.lines
+    assert done.stderr.count("patch epoch 2/3") == 1
+    logs = [
+        [json.loads(line) for line in (folder / "patch/log.jsonl").read_text().splitlines()]
+        for folder in (tmp_path / "alone", tmp_path / "out")
+    ]
+    for one, two in zip(*logs, strict=True):
+        assert one["epoch"] == two["epoch"]
+        assert one["pixel_loss"] == pytest.approx(two["pixel_loss"], rel=1e-4)
+        assert one["betti_loss"] == pytest.approx(two["betti_loss"], rel=1e-3)
+    one, two = (weights(tmp_path / name / "patch/weights.safetensors") for name in ("alone", "out"))
+    worst = max(float((one[name] - two[name]).abs().max()) for name in one)
+    assert worst < 1e-3
+
+
 def test_a_finished_run_is_left_alone(whole, bars):
     out, results, _ = whole
     log = Log()
@@ -266,7 +299,8 @@ def test_not_a_number_stops_the_run(bars, tmp_path, monkeypatch):
     monkeypatch.setattr(
         Learner, "_losses", lambda self, batch, stage: (torch.tensor(float("nan")), torch.zeros(()))
     )
-    with pytest.raises(TrainingError, match=r"the loss is nan .* lower optimiser.pixel_learning_rate"):
+    message = r"the loss is not a number \(pixel nan, .* lower optimiser.pixel_learning_rate"
+    with pytest.raises(TrainingError, match=message):
         train(request(bars, tmp_path))
 
 
