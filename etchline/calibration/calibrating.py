@@ -165,7 +165,7 @@ def _fit(
     )
     deployed = with_parts(bench.bundle, arbitration=arbitration, confidence=confidence)
     results = pool_cells(bench.cells(deployed))
-    cells, found["cells"] = fit_cells(results, f"policy {arbitration.policy}, {where}")
+    cells, found["cells"] = fit_cells(results, f"policy {arbitration.policy}, {where}", relative=True)
     return confidence.model_copy(update={"cells": cells}), found
 
 

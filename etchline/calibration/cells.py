@@ -15,7 +15,7 @@ from etchline.evaluation import EsdSettings
 from etchline.evaluation.witness import find_witnesses
 from etchline.images import ArraySink, open_image, read_mask
 from etchline.segmentation.cell_features import FEATURE_NAMES
-from etchline.segmentation.confidence import CellCalibration, fit_calibration
+from etchline.segmentation.confidence import CellCalibration, TypicalCells, fit_calibration
 from etchline.segmentation.files import SegmentBundle
 from etchline.segmentation.segmenter import Sinks, segment_source
 from etchline.segmentation.tiling import BoxXyxy
@@ -58,6 +58,7 @@ class Cells:
 
     Attributes:
         values_nf: features, (n, f).
+        image_n: the image that each is of.
         group_n: what a fit must not have seen to judge the cell: its IC; its image if all have one IC.
         grouped_by: "ic" or "image"; `None` where there is one group only.
         flagged_n: whether a cell is flagged whatever its confidence.
@@ -65,6 +66,7 @@ class Cells:
     """
 
     values_nf: FloatArray
+    image_n: npt.NDArray[np.str_]
     group_n: npt.NDArray[np.str_]
     grouped_by: str | None
     flagged_n: BoolArray
@@ -179,6 +181,7 @@ def pool_cells(cells: Iterable[MeasuredCell]) -> Cells:
     ]
     return Cells(
         values_nf=np.array([cell.values for cell in rows]),
+        image_n=np.array([cell.image for cell in rows]),
         group_n=groups,
         grouped_by=None if one_group else "ic" if by_ic else "image",
         flagged_n=np.array([bool(cell.reasons) for cell in rows]),
@@ -186,39 +189,58 @@ def pool_cells(cells: Iterable[MeasuredCell]) -> Cells:
     )
 
 
-def fit_cells(cells: Cells, origin: str) -> tuple[CellCalibration, Reliability]:
+def fit_cells(cells: Cells, origin: str, *, relative: bool = False) -> tuple[CellCalibration, Reliability]:
     """The calibration that all cells give, with its `flag_limit`, and what it is worth.
 
     The limit comes from the cross-validated confidences. Where all cells are right, or all are wrong, the
     calibration is their base rate, and says so in `fitted_on`.
+
+    Args:
+        cells: of all images.
+        origin: what they come from, for the reader.
+        relative: whether features count as standard scores within their image, see `TypicalCells`.
     """
-    confidence_n = cross_validated(cells)
+    confidence_n = cross_validated(cells, relative=relative)
     flag_below = flag_limit(confidence_n, cells)
-    calibration = _fit(cells.values_nf, cells.has_error_n, flag_below, origin)
+    calibration = _fit(cells, np.ones(len(cells.image_n), np.bool_), flag_below, origin, relative)
     return calibration, reliability(confidence_n, cells, flag_below)
 
 
-def held_out_fits(cells: Cells) -> dict[str, CellCalibration]:
+def held_out_fits(cells: Cells, *, relative: bool = False) -> dict[str, CellCalibration]:
     """By group, a calibration that has not seen it; one that has where there is one group."""
     fits = {}
     for group in np.unique(cells.group_n):
         held = cells.group_n == group
-        seen = ~held if cells.grouped_by else held
-        fits[str(group)] = _fit(cells.values_nf[seen], cells.has_error_n[seen], EVEN, "held out")
+        fits[str(group)] = _fit(cells, ~held if cells.grouped_by else held, EVEN, "held out", relative)
     return fits
 
 
-def cross_validated(cells: Cells) -> FloatArray:
+def cross_validated(cells: Cells, *, relative: bool = False) -> FloatArray:
     """The confidence of each cell by a fit on the other groups; by a fit on all where there is one group."""
-    fits = held_out_fits(cells)
-    pairs = zip(cells.group_n, cells.values_nf, strict=True)
-    return np.array([fits[group].confidence(tuple(values)) for group, values in pairs])
+    fits = held_out_fits(cells, relative=relative)
+    confidence_n = np.empty(len(cells.image_n))
+    for own in _by_image(cells.image_n):
+        fit = fits[str(cells.group_n[own[0]])]
+        confidence_n[own] = fit.confidences(list(map(tuple, cells.values_nf[own].tolist())))
+    return confidence_n
 
 
-def _fit(values_nf: FloatArray, has_error_n: BoolArray, flag_below: float, origin: str) -> CellCalibration:
+def _by_image(image_n: npt.NDArray[np.str_]) -> list[npt.NDArray[np.int64]]:
+    """The indices of each image's cells."""
+    return [np.flatnonzero(image_n == image) for image in np.unique(image_n)]
+
+
+def _fit(cells: Cells, seen_n: BoolArray, flag_below: float, origin: str, relative: bool) -> CellCalibration:
+    """The calibration that some cells give: those of whole images."""
+    values_nf, has_error_n = cells.values_nf[seen_n], cells.has_error_n[seen_n]
     wrong, total = int(has_error_n.sum()), len(has_error_n)
     if 0 < wrong < total:
-        return fit_calibration(values_nf, has_error_n, flag_below, origin)
+        typical = TypicalCells.of(values_nf) if relative else None
+        if typical:
+            values_nf = values_nf.copy()
+            for own in _by_image(cells.image_n[seen_n]):
+                values_nf[own] = typical.standard_scores(values_nf[own])
+        return fit_calibration(values_nf, has_error_n, flag_below, origin, typical=typical)
     # Laplace's rule: what was never seen is not impossible.
     odds = math.log((wrong + 1) / (total - wrong + 1))
     return CellCalibration(

@@ -1,12 +1,16 @@
 """How much a cell can be trusted (for a pixel see `probability.pixel_confidence`).
 
 A calibrated probability that no ESD error's witness pixels (open: the gap, short: the bridge, false positive
-or negative: the component) lie in it: a logistic function of the cell's features, fitted by
-`benchmarks/calibrate_classical.py`.
+or negative: the component) lie in it: a logistic function of the cell's features; that of the classical
+segmenter is fitted by `benchmarks/calibrate_classical.py`.
+
+Of networks' results the features count as standard scores within the image: noise, or lines that are short by
+design, raise them everywhere, and say more about the chip than about where an error is (docs/results.md).
 """
 
 import functools
 import math
+from collections.abc import Sequence
 from importlib import resources
 from typing import Annotated
 
@@ -21,6 +25,50 @@ from etchline.segmentation.cell_features import FEATURE_NAMES
 CALIBRATION_FILE = "classical_calibration.json"
 
 
+FloatArray = npt.NDArray[np.float64]
+
+TYPICAL_CELLS = 20
+"""Typical cells are added to an image's own, so that an image of few cells has a mean and a spread too."""
+
+_SAME = 1e-9
+
+
+class TypicalCells(BaseModel):
+    """What features are like over many images.
+
+    Attributes:
+        means: mean of each feature.
+        spreads: its standard deviation.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    means: tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
+    spreads: tuple[Annotated[float, Field(ge=0.0, allow_inf_nan=False)], ...]
+
+    @classmethod
+    def of(cls, values_nf: FloatArray) -> "TypicalCells":
+        """Of n cells, (n, f), at least one."""
+        columns = values_nf.mean(0), values_nf.std(0)
+        means, spreads = (tuple(round(float(value), 6) for value in column) for column in columns)
+        return cls(means=means, spreads=spreads)
+
+    def standard_scores(self, values_nf: FloatArray) -> FloatArray:
+        """How many standard deviations each feature lies above the image's mean, (n, f).
+
+        Args:
+            values_nf: features of all n cells of one image, (n, f).
+        """
+        own, weight = len(values_nf), TYPICAL_CELLS
+        means, spreads = np.array(self.means), np.array(self.spreads)
+        mean_f = (values_nf.sum(0) + weight * means) / (own + weight)
+        squares_f = ((values_nf - values_nf.mean(0)) ** 2).sum(0) if own else np.zeros_like(means)
+        spread_f = np.sqrt((squares_f + weight * spreads**2) / (own + weight))
+        # A feature that has one value everywhere, but for rounding, says nothing.
+        scores_nf: FloatArray = (values_nf - mean_f) / np.where(spread_f > _SAME, spread_f, np.inf)
+        return scores_nf
+
+
 class CellCalibration(BaseModel):
     """A logistic function from a cell's features to its confidence, and the limit that flags.
 
@@ -32,6 +80,7 @@ class CellCalibration(BaseModel):
         intercept: log-odds of an error where all features are 0.
         flag_below: cells of lower confidence are flagged.
         fitted_on: what the numbers come from, for the reader.
+        typical: where set, coefficients are for standard scores within the image, see `TypicalCells`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +91,7 @@ class CellCalibration(BaseModel):
     intercept: Annotated[float, Field(allow_inf_nan=False)]
     flag_below: Annotated[float, Field(ge=0.0, le=1.0)]
     fitted_on: str
+    typical: TypicalCells | None = None
 
     @model_validator(mode="after")
     def _names_match(self) -> "CellCalibration":
@@ -49,10 +99,28 @@ class CellCalibration(BaseModel):
             raise ValueError(f"feature_names must be {list(FEATURE_NAMES)}, got {list(self.feature_names)}")
         if len(self.coefficients) != len(FEATURE_NAMES):
             raise ValueError(f"{len(self.coefficients)} coefficients for {len(FEATURE_NAMES)} features")
+        if self.typical is not None:
+            for name, numbers in self.typical:
+                if len(numbers) != len(FEATURE_NAMES):
+                    raise ValueError(f"typical.{name}: {len(numbers)} for {len(FEATURE_NAMES)} features")
         return self
 
+    def confidences(self, values: Sequence[tuple[float, ...]]) -> list[float]:
+        """Probabilities, 0 to 1, that no ESD error lies in each of an image's cells.
+
+        Args:
+            values: features of all cells of one image.
+        """
+        if self.typical is None or not values:
+            return [self.confidence(one) for one in values]
+        scores_nf = self.typical.standard_scores(np.array(values))
+        return [self._from(tuple(row)) for row in scores_nf.tolist()]
+
     def confidence(self, values: tuple[float, ...]) -> float:
-        """Probability, 0 to 1, that no ESD error lies in a cell with these features."""
+        """That of a cell with these features which is its image's only one."""
+        return self._from(values) if self.typical is None else self.confidences([values])[0]
+
+    def _from(self, values: tuple[float, ...]) -> float:
         odds = self.intercept + math.fsum(
             weight * value for weight, value in zip(self.coefficients, values, strict=True)
         )
@@ -89,6 +157,8 @@ def fit_calibration(
     has_error_n: npt.NDArray[np.bool_],
     flag_below: float,
     fitted_on: str,
+    *,
+    typical: TypicalCells | None = None,
     ridge: float = 1.0,
 ) -> CellCalibration:
     """The calibration that makes the observed errors most likely (logistic regression, no negative weight).
@@ -98,6 +168,7 @@ def fit_calibration(
         has_error_n: whether an ESD error's witness pixels lie in the cell, (n,).
         flag_below: see `CellCalibration`.
         fitted_on: see `CellCalibration`.
+        typical: likewise; `values_nf` are standard scores where it is given.
         ridge: weight of the squared coefficients against the log-likelihood summed over cells; it keeps a
             feature that occurs in a handful of cells from taking a huge weight.
 
@@ -126,4 +197,5 @@ def fit_calibration(
         intercept=round(float(found.x[0]), 4),
         flag_below=flag_below,
         fitted_on=fitted_on,
+        typical=typical,
     )

@@ -1,6 +1,6 @@
 """Drives an image through a segmenter band by band: source in; mask, confidence and cells out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -123,13 +123,21 @@ class Sinks:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the result: its pixels, the confidence, why it is flagged (if at all), its source."""
+    """One cell of the result.
+
+    Attributes:
+        box_xyxy: its pixels.
+        features: what its confidence comes from.
+        confidence: see `CellCalibration`; it may depend on all cells and is 0 until all are known.
+        reasons: why it is flagged, if at all.
+        source: what was taken.
+    """
 
     box_xyxy: BoxXyxy
     features: CellFeatures
-    confidence: float
     reasons: tuple[FlagReason, ...]
     source: CellSource = "classical"
+    confidence: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -252,7 +260,7 @@ class _Drive(Generic[FitT]):
         return SegmentResult(
             normalisation=self._normalisation,
             segmenter=numbers,
-            cells=tuple(self._cells),
+            cells=self._trusted(),
             lines=self._lines.count(),
             metal_share=self._metal_px / field_px if field_px else 0.0,
             scale=self._judged.scale if self._judged else 1.0,
@@ -278,13 +286,7 @@ class _Drive(Generic[FitT]):
         features = measure_cell(band.probability_hw[:, columns], band.normalised_hw[:, columns], of_models)
         own = (slice(first + y0 - band.top, first + y1 - band.top), slice(x0, x1))
         verdict = self._judged.verdict(patch) if self._judged else CLASSICAL
-        # That of networks says nothing about the classical result that stands in for them.
-        stands_in = self._judged is not None and verdict.source == "classical"
-        calibration = default_calibration() if stands_in else self._calibration
-        confidence = calibration.confidence(features.values)
         reasons = list(verdict.reasons)
-        if confidence < calibration.flag_below:
-            reasons.append("low_confidence")
         speckle_limit = self._settings.speckles_per_patch * (x1 - x0) * (y1 - y0)
         if features.speckles * self._settings.patch_px**2 >= max(speckle_limit, 1):
             reasons.append("speckled")
@@ -293,7 +295,24 @@ class _Drive(Generic[FitT]):
         if int(np.ptp(band.normalised_hw[own])) <= 1:
             reasons.append("no_signal")
         box_xyxy = (x0, first + y0, x1, first + y1)
-        return Cell(box_xyxy, features, confidence, tuple(reasons), verdict.source)
+        return Cell(box_xyxy, features, tuple(reasons), verdict.source)
+
+    def _trusted(self) -> tuple[Cell, ...]:
+        """The cells with their confidences, which may depend on all of them."""
+        cells = list(self._cells)
+        # That of networks says nothing about the classical result that stands in for them.
+        for stands_in, calibration in ((False, self._calibration), (True, default_calibration())):
+            numbers = [index for index, cell in enumerate(cells) if self._stands_in(cell) == stands_in]
+            confidences = calibration.confidences([cells[index].features.values for index in numbers])
+            for index, confidence in zip(numbers, confidences, strict=True):
+                reasons = cells[index].reasons
+                if confidence < calibration.flag_below:
+                    reasons = (*reasons, "low_confidence")
+                cells[index] = replace(cells[index], confidence=confidence, reasons=reasons)
+        return tuple(cells)
+
+    def _stands_in(self, cell: Cell) -> bool:
+        return self._judged is not None and cell.source == "classical"
 
     def _saturated_share(self, raw_hw: GreyArray) -> float:
         ceiling = self._normalisation.saturated_from

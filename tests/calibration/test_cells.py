@@ -118,6 +118,28 @@ def test_cross_validation_does_not_see_the_held_group():
     assert cross_validated(contrary)[~held].min() < 0.9
 
 
+def test_relative_to_their_image_cells_of_every_chip_are_alike():
+    """Each image has more or less of everything; errors are where there is more than elsewhere in it."""
+    rng = np.random.default_rng(3)
+    cells = [
+        dataclasses.replace(one, image=f"{one.ic}{number // 150}", values=(one.values[0] + 3 * offset,) * N)
+        for offset, ic in enumerate(("a", "b", "c"))
+        for number, one in enumerate(drawn((ic,), seed=offset))
+    ]
+    pooled = pool_cells(rng.permutation(np.array(cells, object)))
+    found = {relative: fit_cells(pooled, "a drawing", relative=relative) for relative in (False, True)}
+    assert found[False][0].typical is None
+    assert found[True][0].typical is not None
+    assert found[True][1].calibration_error < 0.05 < 0.2 < found[False][1].calibration_error
+    assert found[True][1].brier < 0.5 * found[False][1].brier
+    for image in np.unique(pooled.image_n):
+        own = pooled.image_n == image
+        confidence_n = np.array(found[True][0].confidences(list(map(tuple, pooled.values_nf[own]))))
+        wrong = pooled.has_error_n[own]
+        assert confidence_n[wrong].mean() < confidence_n[~wrong].mean() - 0.1
+        assert confidence_n.mean() == pytest.approx(1 - wrong.mean(), abs=0.1)
+
+
 @pytest.mark.parametrize(("wrong", "expected"), [(0, 9 / 10), (8, 1 / 10)])
 def test_cells_of_one_kind_have_one_confidence(wrong, expected):
     cells = pool_cells([cell(f"{i}", "a", float(i), (1,) if i < wrong else ()) for i in range(8)])

@@ -14,6 +14,7 @@ from etchline.segmentation.cell_features import (
     measure_cell,
 )
 from etchline.segmentation.confidence import (
+    TypicalCells,
     default_calibration,
     fit_calibration,
     parse_calibration,
@@ -200,6 +201,40 @@ def test_the_fit_finds_the_weights_that_made_the_errors():
     assert calibration.coefficients[9] == pytest.approx(1.0, abs=0.25)
     assert min(calibration.coefficients) >= 0
     assert parse_calibration(calibration.model_dump_json(by_alias=True), "x") == calibration
+
+
+class TestTypicalCells:
+    VALUES = np.random.default_rng(1).exponential(1.0, (500, len(FEATURE_NAMES)))
+    TYPICAL = TypicalCells.of(VALUES)
+
+    def test_many_cells_are_scored_by_their_own_mean_and_spread(self):
+        scores = self.TYPICAL.standard_scores(7.0 + 3.0 * self.VALUES)
+        assert np.abs(scores.mean(0)).max() < 0.3  # twenty typical cells among them
+        assert scores.std(0) == pytest.approx(1.0, abs=0.1)
+
+    def test_one_cell_is_scored_by_the_typical_ones(self):
+        one = self.VALUES[:1]
+        typical = (one - self.TYPICAL.means) / np.array(self.TYPICAL.spreads)
+        assert self.TYPICAL.standard_scores(one) == pytest.approx(typical, rel=0.05)
+
+    def test_a_feature_that_never_changes_says_nothing(self):
+        values = self.VALUES.copy()
+        values[:, 3] = 0.1
+        assert not TypicalCells.of(values).standard_scores(values)[:, 3].any()
+
+    def test_no_cells(self):
+        assert self.TYPICAL.standard_scores(self.VALUES[:0]).shape == (0, len(FEATURE_NAMES))
+        assert fit_calibration(*drawn_cells(200), 0.5, "", typical=self.TYPICAL).confidences([]) == []
+
+    def test_what_all_cells_share_changes_little(self):
+        fit = fit_calibration(*drawn_cells(), 0.5, "a drawing", typical=self.TYPICAL)
+        cells = [tuple(row) for row in self.VALUES.tolist()]
+        noisier = [tuple(row) for row in (self.VALUES + 5.0).tolist()]
+        assert fit.confidences(noisier) == pytest.approx(fit.confidences(cells), abs=0.15)
+        assert fit.confidence(noisier[0]) < 0.01  # of an image with one cell nothing is known but that
+        absolute = fit.model_copy(update={"typical": None})
+        assert absolute.confidences(cells) == [absolute.confidence(one) for one in cells]
+        assert parse_calibration(fit.model_dump_json(by_alias=True), "x") == fit
 
 
 @pytest.mark.parametrize(("cells", "wrong"), [(0, 0), (5, 0), (5, 5)])
