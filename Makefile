@@ -38,7 +38,9 @@ serve: $(VENV)/.installed ## serve the shipped bundle on this machine (PORT=8080
 	@exec $(VENV)/bin/python -m serving --bundle $(BUNDLE) --http-port $(PORT) --grpc-port $(GRPC_PORT)
 
 test: $(VENV)/.installed-dev ## run the tests
-	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	@# Many tests start processes; where PYTHONDONTWRITEBYTECODE is set, each would compile all of it anew.
+	$(VENV)/bin/python -m compileall -q components etchline pipelines serving
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-dev ## lint, format, types, import contracts
 	@$(VENV)/bin/ruff check .
