@@ -103,7 +103,7 @@ def map_processes(
     # A server that has the modules loaded forks workers in milliseconds; each would load them anew. It stays
     # for later work, which is why it loads what this process has, not what this work needs.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([_module(function), *sorted(filter(_is_ours, sys.modules))])
+    context.set_forkserver_preload([_module(function), *sorted(filter(_is_ours, list(sys.modules)))])
     with _one_thread_each(), ProcessPoolExecutor(workers, context, _prepare_worker) as pool:
         try:
             yield from _through_pool(pool, workers, function, items)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from etchline.errors import EtchlineError, SettingsError
-from etchline.processes import available_cores, map_processes
+from etchline.processes import Launched, available_cores, launched, map_processes
 
 
 def square(number):
@@ -140,3 +140,15 @@ def test_workers_end_and_clean_up_when_the_main_process_is_killed(tmp_path, numb
     assert process.wait(30) == -number
     wait_until(lambda: not any(is_alive(pid) for pid in workers))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_torchrun_did_not_start_is_alone(monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert launched() == Launched(0, 0, 1)
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert launched() == Launched(3, 0, 4)
+    monkeypatch.setenv("LOCAL_RANK", "first")
+    with pytest.raises(SettingsError, match="RANK=3, LOCAL_RANK=first, WORLD_SIZE=4: no ranks"):
+        launched()

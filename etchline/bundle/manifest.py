@@ -86,7 +86,10 @@ class ArbitrationPart(_Part):
 
 
 class ConfidencePart(_Part):
-    """Calibrations: of the result's cells, and of each model's results, which policy `confidence` needs."""
+    """Calibrations: of the result's cells, as a rule relative to their image, and of each model's results.
+
+    Policy `confidence` and the fallback need those of each model, which are not relative.
+    """
 
     cells: CellCalibration
     patch: CellCalibration | None = None

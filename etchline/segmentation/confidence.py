@@ -75,9 +75,9 @@ class CellCalibration(BaseModel):
     Attributes:
         schema_version: of the file; "schema" there.
         feature_names: the features in the order of `coefficients`.
-        coefficients: log-odds of an error per unit of each feature; never negative, so that a cell with more
-            fragile places is never trusted more.
-        intercept: log-odds of an error where all features are 0.
+        coefficients: log-odds of an error per unit of each feature; never negative, so that of two (with
+            `typical`: of an image's) cells the one with more fragile places is never trusted more.
+        intercept: log-odds of an error where all features, or their standard scores, are 0.
         flag_below: cells of lower confidence are flagged.
         fitted_on: what the numbers come from, for the reader.
         typical: where set, coefficients are for standard scores within the image, see `TypicalCells`.

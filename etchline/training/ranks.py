@@ -1,8 +1,8 @@
-"""Several processes that train one network together, one for each GPU, as torchrun starts them.
+"""Several processes that train one network together, one for each GPU of a machine, as torchrun starts them.
 
 Each learns from its share of every batch, gradients are averaged over the batch's samples, and validation
 images are shared out: but for rounding the run is the one that a single process makes. The first rank alone
-writes; the others need to see its files.
+writes; the others read its files as soon as they are there, which a network's file system may not allow.
 
 Source: Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training", 2020.
 """
@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from etchline.errors import EtchlineError, SettingsError
 from etchline.processes import launched
 
 T = TypeVar("T")
@@ -60,11 +61,22 @@ class Ranks:
         return found
 
     def by_first(self, work: Callable[[], T]) -> T:
-        """What the work gives, which the first process does while the others wait."""
+        """What the work gives, which the first process does while the others wait.
+
+        Raises:
+            EtchlineError: the work's, in every process: none is left waiting.
+        """
         if self.count == 1:
             return work()
-        found = [work() if self.is_first else None]
+        found: list[T | EtchlineError | None] = [None]
+        if self.is_first:
+            try:
+                found = [work()]
+            except EtchlineError as error:
+                found = [error]
         dist.broadcast_object_list(found, src=0, device=self.device)
+        if isinstance(found[0], EtchlineError):
+            raise found[0]
         return found[0]  # type: ignore[return-value]  # what the first one has sent
 
     def together(self, network: nn.Module) -> nn.Module:
@@ -73,7 +85,9 @@ class Ranks:
             return network
         devices = [self.device] if self.device.type == "cuda" else None
         # Of a prompt's embeddings only those of the labels that occur have a gradient.
-        return DistributedDataParallel(network, device_ids=devices, find_unused_parameters=True)
+        return DistributedDataParallel(
+            network, device_ids=devices, find_unused_parameters=True, broadcast_buffers=False
+        )
 
 
 ALONE = Ranks()
@@ -87,7 +101,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         device: of this process's network; decides how processes talk (NCCL between GPUs, else Gloo).
 
     Raises:
-        SettingsError: see `launched`.
+        SettingsError: see `launched`; or the variables by which they find each other are not there.
     """
     place = launched()
     if place.count == 1:
@@ -96,8 +110,12 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     has_gpu = device.type == "cuda"
     if has_gpu:
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if has_gpu else "gloo", timeout=_PATIENCE)
     try:
-        yield Ranks(place.rank, place.count, device if has_gpu else CPU)
-    finally:
-        dist.destroy_process_group()
+        dist.init_process_group("nccl" if has_gpu else "gloo", timeout=_PATIENCE)
+    except ValueError as error:
+        raise SettingsError(
+            f"WORLD_SIZE={place.count}: processes that torchrun did not start? ({error}); unset it"
+        ) from error
+    yield Ranks(place.rank, place.count, device if has_gpu else CPU)
+    # Not after an error: NCCL would wait for processes that wait for this one, which torchrun ends when it exits.
+    dist.destroy_process_group()

@@ -132,7 +132,9 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     place = launched()
     if name == "cuda" and place.count > 1:
-        name = f"cuda:{place.local_rank}"
+        name, gpus = f"cuda:{place.local_rank}", torch.cuda.device_count()
+        if place.local_rank >= gpus:
+            raise SettingsError(f"{gpus} GPUs for more processes: torchrun --nproc-per-node {gpus}")
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:

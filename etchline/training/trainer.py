@@ -138,7 +138,7 @@ class Trainer:
     def _save(self, progress: Progress, record: EpochRecord) -> None:
         if record.best:
             save_weights(self._network, self._folder.weights)
-        self._folder.update(progress, "running")
+        self._folder.update(progress, "running", processes=self._ranks.count)
         save_state(self._folder.path, self._network, self._learner.optimiser, progress)
 
     def _learn(self, progress: Progress) -> None:

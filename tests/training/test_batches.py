@@ -2,8 +2,6 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from etchline.errors import SettingsError  # noqa: E402
-from etchline.processes import Launched, launched  # noqa: E402
 from etchline.training.batches import Batches, steps_per_epoch  # noqa: E402
 from etchline.training.ranks import Ranks  # noqa: E402
 from etchline.training.recipe import Recipe  # noqa: E402
@@ -43,18 +41,6 @@ def test_processes_share_each_batch(source):
     last = [parts[-1] for parts in shares]
     assert [part.weight for part in last] == [1.5, 1.5, 0.0]
     assert len(last[2].batch.image) == 1  # of no weight: each process has something to do
-
-
-def test_a_process_that_torchrun_did_not_start_is_alone(monkeypatch):
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
-    assert launched() == Launched(0, 0, 1)
-    monkeypatch.setenv("RANK", "3")
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert launched() == Launched(3, 0, 4)
-    monkeypatch.setenv("LOCAL_RANK", "first")
-    with pytest.raises(SettingsError, match="RANK=3, LOCAL_RANK=first, WORLD_SIZE=4: no ranks"):
-        launched()
 
 
 def test_other_processes_prepare_the_same(source):

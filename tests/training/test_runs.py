@@ -162,7 +162,7 @@ def test_a_killed_run_ends_with_the_same_weights(whole, bars, tmp_path):
 def test_two_processes_make_the_same_run(bars, tmp_path):
     """They share batches, the last with one sample, and validation, and go on with what one has begun."""
     pytest.importorskip("topolosses")
-    recipe = TINY.changed("sampling", samples_per_epoch=13)
+    recipe = TINY.changed("sampling", samples_per_epoch=13, batch_images=3)
     (alone,) = train(request(bars, tmp_path / "alone", recipe, model="patch"))
     with pytest.raises(KeyboardInterrupt):
         train(request(bars, tmp_path / "out", recipe, model="patch"), Log(stop_at=3))
@@ -178,7 +178,8 @@ def test_two_processes_make_the_same_run(bars, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["runs"][0]["best"]["lines"] == alone.best.lines
-    assert done.stderr.count("patch epoch 2/3") == 1
+    assert done.stderr.count("patch epoch 3/3") == 1
+    assert json.loads((tmp_path / "out/patch/run.json").read_text())["processes"] == 2
     logs = [
         [json.loads(line) for line in (folder / "patch/log.jsonl").read_text().splitlines()]
         for folder in (tmp_path / "alone", tmp_path / "out")
