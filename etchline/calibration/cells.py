@@ -17,6 +17,7 @@ from etchline.images import ArraySink, open_image, read_mask
 from etchline.segmentation.cell_features import FEATURE_NAMES
 from etchline.segmentation.confidence import CellCalibration, TypicalCells, fit_calibration
 from etchline.segmentation.files import SegmentBundle
+from etchline.segmentation.record import CellSource
 from etchline.segmentation.segmenter import Sinks, segment_source
 from etchline.segmentation.tiling import BoxXyxy
 
@@ -43,6 +44,7 @@ class MeasuredCell:
         values: see `CellFeatures.values`.
         errors: which of the image's witnesses lie in it, wholly or in part; numbers from 1.
         reasons: why it is flagged already, whatever its confidence.
+        source: what was taken.
     """
 
     image: str
@@ -50,6 +52,7 @@ class MeasuredCell:
     values: tuple[float, ...]
     errors: tuple[int, ...]
     reasons: tuple[str, ...] = ()
+    source: CellSource = "classical"
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def measure_cells(
     for cell in result.cells:
         others = tuple(reason for reason in cell.reasons if reason != "low_confidence")
         errors = errors_in(errors_hw, cell.box_xyxy)
-        cells.append(MeasuredCell(entry.image, entry.ic, cell.features.values, errors, others))
+        cells.append(MeasuredCell(entry.image, entry.ic, cell.features.values, errors, others, cell.source))
     return cells
 
 

@@ -76,9 +76,14 @@ class Bench:
         return {role: [cell for found in measured for cell in found[role]] for role in self.roles}
 
     def cells(self, bundle: Bundle) -> list[MeasuredCell]:
-        """The cells of the results as `segment` makes them with a bundle of the same networks."""
+        """The cells of the results as `segment` makes them with a bundle of the same networks.
+
+        Those in which the classical result stands in have the classical segmenter's confidence and are left
+        out, unless there are no others.
+        """
         measured = self._map("confidence", _result_cells, bundle)
-        return [cell for cells in measured for cell in cells]
+        found = [cell for cells in measured for cell in cells]
+        return [cell for cell in found if cell.source != "classical"] or found
 
     def _map(
         self, label: str, function: Callable[..., Result], bundle: Bundle, **options: object

@@ -117,5 +117,5 @@ def joined(device: torch.device) -> Iterator[Ranks]:
             f"WORLD_SIZE={place.count}: processes that torchrun did not start? ({error}); unset it"
         ) from error
     yield Ranks(place.rank, place.count, device if has_gpu else CPU)
-    # Not after an error: NCCL would wait for processes that wait for this one, which torchrun ends when it exits.
+    # Not after an error: NCCL would wait for the others, who wait for this one, and torchrun for its end.
     dist.destroy_process_group()
