@@ -1,6 +1,6 @@
 """Drives an image through a segmenter band by band: source in; mask, confidence and cells out."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -128,16 +128,16 @@ class Cell:
     Attributes:
         box_xyxy: its pixels.
         features: what its confidence comes from.
-        confidence: see `CellCalibration`; it may depend on all cells and is 0 until all are known.
+        confidence: see `CellCalibration`.
         reasons: why it is flagged, if at all.
         source: what was taken.
     """
 
     box_xyxy: BoxXyxy
     features: CellFeatures
+    confidence: float
     reasons: tuple[FlagReason, ...]
     source: CellSource = "classical"
-    confidence: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -197,6 +197,16 @@ def segment_source(
 
 
 @dataclass(frozen=True)
+class _UntrustedCell:
+    """A `Cell` before its confidence is known, which may depend on all of them."""
+
+    box_xyxy: BoxXyxy
+    features: CellFeatures
+    reasons: tuple[FlagReason, ...]
+    source: CellSource
+
+
+@dataclass(frozen=True)
 class _Band:
     """Rows [top, top + n) of the field, a row of cells with its context."""
 
@@ -226,7 +236,7 @@ class _Drive(Generic[FitT]):
         self._settings = settings
         self._normalisation = normalisation
         self._judged = judged
-        self._cells: list[Cell] = []
+        self._cells: list[_UntrustedCell] = []
         self._lines = BandComponents()
         self._metal_px = 0
 
@@ -278,7 +288,7 @@ class _Drive(Generic[FitT]):
         raw_hw = rows_hw[valid]
         return _Band(band_top, probability_hw[valid], raw_hw, self._normalisation.apply(raw_hw))
 
-    def _cell(self, patch: Patch, band: _Band) -> Cell:
+    def _cell(self, patch: Patch, band: _Band) -> _UntrustedCell:
         x0, y0, x1, y1 = patch.cell_xyxy
         first, context = self._source.field_rows[0], self._settings.context_px
         columns = slice(max(x0 - context, 0), min(x1 + context, self._source.width))
@@ -295,23 +305,22 @@ class _Drive(Generic[FitT]):
         if int(np.ptp(band.normalised_hw[own])) <= 1:
             reasons.append("no_signal")
         box_xyxy = (x0, first + y0, x1, first + y1)
-        return Cell(box_xyxy, features, tuple(reasons), verdict.source)
+        return _UntrustedCell(box_xyxy, features, tuple(reasons), verdict.source)
 
     def _trusted(self) -> tuple[Cell, ...]:
-        """The cells with their confidences, which may depend on all of them."""
-        cells = list(self._cells)
+        """The cells with their confidences."""
         # That of networks says nothing about the classical result that stands in for them.
+        found: dict[int, Cell] = {}
         for stands_in, calibration in ((False, self._calibration), (True, default_calibration())):
-            numbers = [index for index, cell in enumerate(cells) if self._stands_in(cell) == stands_in]
-            confidences = calibration.confidences([cells[index].features.values for index in numbers])
-            for index, confidence in zip(numbers, confidences, strict=True):
-                reasons = cells[index].reasons
-                if confidence < calibration.flag_below:
-                    reasons = (*reasons, "low_confidence")
-                cells[index] = replace(cells[index], confidence=confidence, reasons=reasons)
-        return tuple(cells)
+            own = {n: cell for n, cell in enumerate(self._cells) if self._stands_in(cell) == stands_in}
+            confidences = calibration.confidences([cell.features.values for cell in own.values()])
+            for (number, cell), confidence in zip(own.items(), confidences, strict=True):
+                is_low = confidence < calibration.flag_below
+                reasons = (*cell.reasons, "low_confidence") if is_low else cell.reasons
+                found[number] = Cell(cell.box_xyxy, cell.features, confidence, reasons, cell.source)
+        return tuple(found[number] for number in range(len(found)))
 
-    def _stands_in(self, cell: Cell) -> bool:
+    def _stands_in(self, cell: _UntrustedCell) -> bool:
         return self._judged is not None and cell.source == "classical"
 
     def _saturated_share(self, raw_hw: GreyArray) -> float:
