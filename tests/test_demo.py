@@ -53,9 +53,21 @@ def test_the_report_shows_all_of_them_side_by_side(done):
     html = page.read_text()
     assert html.count("data:image/png;base64,") == len(titles)
     assert len(html) < 10_000_000
-    # So small images and so short a training prove nothing: the gate is what the run ends at.
-    assert report["outcome"] == "rejected"
-    assert ended.returncode == 1
+
+
+def test_a_bad_model_is_rejected_and_nothing_is_deployed(done):
+    """So small images and so short a training prove nothing: the gate is what the run ends at."""
+    folder, ended = done
+    run = (folder / ended.stdout.splitlines()[-1]).parent
+    report = json.loads((run / "report.json").read_text())
+    assert (report["outcome"], report["exit_code"], ended.returncode) == ("rejected", 1, 1)
+    assert "rejected: " in ended.stderr
+    assert any("the 95 % interval ends at" in reason for reason in report["reasons"])
+    assert not any("cannot be judged" in reason for reason in report["reasons"])
+    assert report["endpoint"] is None
+    assert [link["status"] for link in report["links"]] == ["done"] * 4 + ["not run"] * 6
+    assert {path.name for path in run.iterdir()}.isdisjoint({"serving", "bundles"})
+    assert "REJECTED" in (run / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

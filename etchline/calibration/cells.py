@@ -259,10 +259,12 @@ def flag_limit(confidence_n: FloatArray, cells: Cells) -> float:
     """The lowest limit with 90 % of the errors in a cell below it; 0.5 without errors.
 
     Where that would flag more than 15 % of the cells it is the limit that flags these, or 0.5, whichever is
-    higher: errors that the networks are sure of cannot be found by flagging nearly everything.
+    higher: errors that the networks are sure of cannot be found by flagging nearly everything. Cells that are
+    flagged for another reason count as flagged.
     """
     if not cells.errors:
         return EVEN
+    confidence_n = np.where(cells.flagged_n, 0.0, confidence_n)
     lowest = np.full(int(cells.pairs_k2[:, 0].max()) + 1, np.inf)
     np.minimum.at(lowest, cells.pairs_k2[:, 0], confidence_n[cells.pairs_k2[:, 1]])
     last = np.sort(lowest)[math.ceil(CATCH_SHARE * len(lowest) - 1e-9) - 1]

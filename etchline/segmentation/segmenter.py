@@ -85,7 +85,7 @@ class SegmentSettings:
         patch_px: edge of a patch; see `tiling.tile`.
         min_overlap: least overlap of neighbouring patches, as a share of a patch.
         context_px: pixels around a cell that its features may see, so that a bridge on a cell's edge counts.
-        speckles_per_patch: a cell with this many speckles per `patch_px` x `patch_px` is flagged as speckled.
+        speckles_per_patch: a classical cell with this many speckles per `patch_px` x `patch_px` is flagged.
         saturated_share: a cell with more of its pixels at the sensor's ceiling is flagged as saturated.
 
     Raises:
@@ -298,7 +298,9 @@ class _Drive(Generic[FitT]):
         verdict = self._judged.verdict(patch) if self._judged else CLASSICAL
         reasons = list(verdict.reasons)
         speckle_limit = self._settings.speckles_per_patch * (x1 - x0) * (y1 - y0)
-        if features.speckles * self._settings.patch_px**2 >= max(speckle_limit, 1):
+        is_speckled = features.speckles * self._settings.patch_px**2 >= max(speckle_limit, 1)
+        # What networks leave of speckles counts in their confidence; by itself it tells nothing of errors.
+        if is_speckled and verdict.source == "classical":
             reasons.append("speckled")
         if self._saturated_share(band.raw_hw[own]) > self._settings.saturated_share:
             reasons.append("saturated")

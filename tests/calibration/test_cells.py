@@ -81,6 +81,25 @@ def test_the_limit_never_flags_most_of_a_chip_unless_errors_are_likely():
     assert cells.caught(unsure_n < flag_limit(unsure_n, cells)) == 1.0
 
 
+def test_cells_that_are_flagged_anyway_count_in_the_limit():
+    """A tenth is flagged for another reason: of the surest, and they hold no error."""
+    cells = pool_cells(
+        [
+            cell(
+                f"{i:03}",
+                "a",
+                errors=(1,) if i in (0, 150) else (),
+                reasons=("no_signal",) if i > 179 else (),
+            )
+            for i in range(200)
+        ]
+    )
+    confidence_n = 0.8 + np.arange(200) / 1000
+    low_n = confidence_n < flag_limit(confidence_n, cells)
+    assert (low_n | cells.flagged_n).mean() == FLAGGED_SHARE
+    assert not (low_n & cells.flagged_n).any()
+
+
 def test_an_error_in_two_cells_is_caught_by_the_less_trusted():
     cells = pool_cells([cell("x", "a", errors=(1,)), cell("x", "a", errors=(1,)), cell("x", "a")])
     confidence_n = np.array([0.9, 0.2, 0.1])
