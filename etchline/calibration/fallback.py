@@ -8,6 +8,7 @@ Source: SegSEM, whose classical contours stand in where the network is in doubt;
 """
 
 import functools
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -125,18 +126,32 @@ def judge_copies(
 
 
 def choose_fallback(copies: Sequence[JudgedCopy]) -> float:
-    """The limit with the fewest errors over all copies; of equal ones the least, 0 where none helps.
+    """The least limit whose errors over all copies are within a standard error of the fewest; 0: none helps.
 
-    On images as they are it may cost no error: spoilt ones stand for what may come, these have come.
+    The spoilt copies are few and their kinds ours: what they do not tell for certain is left to the networks.
+    On images as they are the limit may cost no error: spoilt ones stand for what may come, these have come.
+
+    Source: the one-standard-error rule of Breiman et al., "Classification and Regression Trees", 1984.
     """
     ordinary = [one for one in copies if not one.is_spoilt]
     allowed = [one for one in LIMITS if errors_under(ordinary, one) <= errors_under(ordinary, 0.0)]
-    return min(allowed, key=lambda limit: (errors_under(copies, limit), limit))
+    fewest = min(allowed, key=lambda limit: (errors_under(copies, limit), limit))
+    return next(limit for limit in allowed if not _is_worse(copies, limit, fewest))
+
+
+def _is_worse(copies: Sequence[JudgedCopy], limit: float, fewest: float) -> bool:
+    """Whether one limit has more errors than the other by more than a standard error, paired by copy."""
+    more_n = np.subtract(_errors_each(copies, limit), _errors_each(copies, fewest))
+    return bool(more_n.sum() > math.sqrt(len(more_n)) * more_n.std())
 
 
 def errors_under(copies: Sequence[JudgedCopy], limit: float) -> int:
     """Errors where the classical result is taken below this confidence."""
-    return sum(one.classical_errors if one.confidence < limit else one.network_errors for one in copies)
+    return sum(_errors_each(copies, limit))
+
+
+def _errors_each(copies: Sequence[JudgedCopy], limit: float) -> list[int]:
+    return [one.classical_errors if one.confidence < limit else one.network_errors for one in copies]
 
 
 def fallback_json(copies: Sequence[JudgedCopy], limit: float) -> dict[str, Any]:

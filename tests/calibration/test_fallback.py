@@ -24,6 +24,17 @@ def test_the_limit_with_the_fewest_errors_is_chosen():
     assert choose_fallback([sure, JudgedCopy(True, 0.3, 5, 12, 50)]) == 0.0
 
 
+def test_what_copies_do_not_tell_for_certain_is_left_to_the_networks():
+    """Below 0.5 classical results gain an error on the whole: some gain ten, about as many lose ten."""
+    clear = [JudgedCopy(True, 0.2, 90, 10, 50)] * 5
+    gains, losses = (JudgedCopy(True, 0.45, network, 20, 50) for network in (30, 10))
+    unclear = [gains] * 10 + [losses] * 9 + [JudgedCopy(True, 0.45, 11, 20, 50)]
+    copies = clear + unclear
+    assert errors_under(copies, 0.5) < errors_under(copies, 0.25)
+    assert choose_fallback(copies) == 0.25
+    assert choose_fallback(clear + [gains] * 10) == 0.5
+
+
 def test_ordinary_images_do_not_pay_for_spoilt_ones():
     ordinary = [JudgedCopy(False, 0.85, 0, 10, 50)] * 3
     hopeless = [JudgedCopy(True, 0.88, 120, 40, 50)] * 15
