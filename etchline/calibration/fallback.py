@@ -32,8 +32,8 @@ from etchline.segmentation.segmenter import Sinks, segment_source
 
 Grey = npt.NDArray[np.uint8]
 
-MOST_IMAGES = 16
-"""Judged in every way, spread evenly over the validation images: a few minutes on two cores."""
+MOST_IMAGES = 32
+"""Judged in every way, spread evenly over the validation images: minutes on two cores, of 16 chance is large."""
 LARGEST_PX = 1024
 """Of larger images the middle is judged."""
 LIMITS = tuple(round(0.05 * step, 2) for step in range(20))
@@ -103,7 +103,7 @@ def judge_copies(
     jobs: int | None,
     steps: Steps,
 ) -> list[JudgedCopy]:
-    """Both segmenters on up to 16 of the images, each as it is and spoilt.
+    """Both segmenters on up to 32 of the images, each as it is and spoilt.
 
     Args:
         bundle: calibrated; what it says of the fallback is not asked.
