@@ -33,7 +33,7 @@ from etchline.segmentation.segmenter import Sinks, segment_source
 Grey = npt.NDArray[np.uint8]
 
 MOST_IMAGES = 32
-"""Judged in every way, spread evenly over the validation images: minutes on two cores, of 16 chance is large."""
+"""Judged in every way, spread evenly over the validation images; 16 leave the limit to chance."""
 LARGEST_PX = 1024
 """Of larger images the middle is judged."""
 LIMITS = tuple(round(0.05 * step, 2) for step in range(20))
