@@ -102,7 +102,8 @@ def publish_folder(
     publishing the same content again succeeds. Of two that publish different contents at once, at most one
     succeeds, and what it published is whole. A location whose last part is `sha256-` and a digest takes only
     what has that digest, so that different contents never meet there. Elsewhere the one that fails may have
-    put files that the other one does not have: `last` is not put while there are such, and both are told.
+    put files that the other one does not have: `last` is not put while there are such, and both are told, unless
+    a file of the one that fails is on its way while the other one takes its last look.
 
     Args:
         folder: where the files lie.
@@ -123,10 +124,12 @@ def publish_folder(
     surplus = there - set(names)
     if surplus:
         raise _taken(store, _some(surplus))
-    if last in there and store.sha256(last) != file_sha256(folder / last):
-        raise _taken(store, last)
+    digest = file_sha256(folder / last)
+    _check_not_taken(store, last, digest)
 
     def put(name: str) -> str:
+        # Nothing may come beside a bundle that another publication has completed and looked over.
+        _check_not_taken(store, last, digest)
         _put_once(store, folder / name, name, name in there)
         return name
 
@@ -163,6 +166,16 @@ def _check_digest(store: Store, path: Path) -> None:
             f"{store.location}: is the place of the bundle with the digest {named[1][:12]}..., and "
             f"{path.parent} has {own[:12]}...; publish it at sha256-{own}"
         )
+
+
+def _check_not_taken(store: Store, last: str, digest: str) -> None:
+    """Refuses a location where other content has been published.
+
+    Raises:
+        StorageError: `last` is there with another digest.
+    """
+    if store.sha256(last) not in (None, digest):
+        raise _taken(store, last)
 
 
 def _check_alone(store: Store, names: Sequence[str], so: str) -> None:
