@@ -102,8 +102,8 @@ def publish_folder(
     publishing the same content again succeeds. Of two that publish different contents at once, at most one
     succeeds, and what it published is whole. A location whose last part is `sha256-` and a digest takes only
     what has that digest, so that different contents never meet there. Elsewhere the one that fails may have
-    put files that the other one does not have: `last` is not put while there are such, and both are told, unless
-    a file of the one that fails is on its way while the other one takes its last look.
+    put files that the other one does not have: `last` is not put while there are such, and both are told,
+    unless a file of the one that fails is on its way while the other one takes its last look.
 
     Args:
         folder: where the files lie.
