@@ -13,6 +13,7 @@
     │   └── SettingsError     an option or a settings file out of its range
     ├── RefusedError          a model or an engine that did not pass its gate: exit code 1
     ├── OutputError           a result that cannot be written: exit code 3
+    │   └── FolderTakenError  a folder that should be new or empty, and is not any more
     ├── TrainingError         training that cannot go on: exit code 3
     ├── ServiceError          a service that cannot be started, reached or understood: exit code 3
     └── MissingPackageError   an optional package that is not installed: exit code 3
@@ -78,6 +79,10 @@ class RefusedError(EtchlineError):
 
 class OutputError(EtchlineError):
     """A result cannot be written."""
+
+
+class FolderTakenError(OutputError):
+    """A folder that should be new or empty holds something by now."""
 
 
 class TrainingError(EtchlineError):

@@ -8,7 +8,8 @@ from pydantic import JsonValue
 
 from etchline.bundle.loading import Bundle, load_bundle
 from etchline.bundle.manifest import MANIFEST, parse_manifest
-from etchline.bundle.staging import check_free, file_parts, staged, write_manifest
+from etchline.bundle.staging import check_free, file_parts, write_manifest
+from etchline.storage import staged
 
 
 def extend_bundle(

@@ -5,8 +5,7 @@ from pathlib import Path
 from etchline.bundle.loading import Bundle, load_bundle
 from etchline.bundle.manifest import MANIFEST
 from etchline.bundle.shipped import bundle_folder
-from etchline.bundle.staging import staged
-from etchline.storage import download_folder, is_s3
+from etchline.storage import download_folder, is_s3, staged
 
 
 def fetch_bundle(location: str, folder: Path) -> Bundle:

@@ -26,7 +26,7 @@ from etchline.bundle.manifest import (
     ViewsPart,
     weights_path,
 )
-from etchline.bundle.staging import check_free, file_parts, staged, write_manifest
+from etchline.bundle.staging import check_free, file_parts, write_manifest
 from etchline.bundle.torch_networks import load_networks
 from etchline.errors import BundleError
 from etchline.images import encode_png, read_image
@@ -34,7 +34,7 @@ from etchline.network.line_network import LineNetwork
 from etchline.network.weights import load_weights, save_weights
 from etchline.segmentation.prompting import PromptSettings
 from etchline.segmentation.scale import PitchRange
-from etchline.storage import write_bytes
+from etchline.storage import staged, write_bytes
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Files on disk and objects in S3 behind one small interface; locations are paths or `s3://bucket/key`."""
 
-from etchline.storage.files import atomic_path, files_below, is_temporary, write_bytes, write_text
+from etchline.storage.files import atomic_path, files_below, is_temporary, staged, write_bytes, write_text
 from etchline.storage.folders import download_folder, publish_folder, upload_folder
 from etchline.storage.locations import S3Uri, is_s3, local_folder, mirrored, name_of, parse_uri
 from etchline.storage.store import Store, open_store
@@ -21,6 +21,7 @@ __all__ = [
     "open_store",
     "parse_uri",
     "publish_folder",
+    "staged",
     "upload_folder",
     "write_bytes",
     "write_text",

@@ -1,13 +1,15 @@
 """Files that appear whole or not at all, and all files below a folder."""
 
 import contextlib
+import errno
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from etchline.errors import InputError, OutputError
+from etchline.errors import FolderTakenError, InputError, OutputError
 
 _TEMPORARY = re.compile(r"\..*-[0-9a-f]{16}(\.[^.]*)?", re.DOTALL)
 
@@ -45,6 +47,29 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # nothing there to remove, not even the folder
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """Yields a new folder beside `folder` that takes its place when the block ends without an error.
+
+    Raises:
+        FolderTakenError: by then `folder` holds something; it is as it was.
+        OutputError: it cannot be written.
+    """
+    staging = folder.parent / f".{folder.name[:40]}-{secrets.token_hex(8)}"
+    try:
+        staging.mkdir(parents=True)
+        yield staging
+        # On POSIX an empty folder gives way to the new one in the same step.
+        staging.replace(folder)
+    except OSError as error:
+        kind = FolderTakenError if error.errno in (errno.ENOTEMPTY, errno.EEXIST) else OutputError
+        raise kind(
+            f"{folder}: cannot be written ({error.strerror or error}); choose another folder"
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

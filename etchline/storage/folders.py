@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TypeVar
 
-from etchline.errors import StorageError
+from etchline.errors import FolderTakenError, StorageError
 from etchline.storage.cache import Cache
-from etchline.storage.files import files_below
-from etchline.storage.local_store import file_sha256
+from etchline.storage.files import files_below, staged
+from etchline.storage.local_store import LocalStore, file_sha256
 from etchline.storage.store import Store, open_store
 from etchline.storage.stored_file import StoredFile
 
@@ -100,10 +100,11 @@ def publish_folder(
 
     No file is ever replaced. What an interrupted publication of the same content has left is kept, and
     publishing the same content again succeeds. Of two that publish different contents at once, at most one
-    succeeds, and what it published is whole. A location whose last part is `sha256-` and a digest takes only
-    what has that digest, so that different contents never meet there. Elsewhere the one that fails may have
-    put files that the other one does not have: `last` is not put while there are such, and both are told,
-    unless a file of the one that fails is on its way while the other one takes its last look.
+    succeeds, and what it published is whole. On a disk a folder that is not there yet, or empty, appears in
+    one step. A location whose last part is `sha256-` and a digest takes only what has that digest, so that
+    different contents never meet there. Elsewhere in S3 the one that fails may have put files that the other
+    one does not have: `last` is not put while there are such, and both are told, unless a file of the one
+    that fails is on its way while the other one takes its last look.
 
     Args:
         folder: where the files lie.
@@ -126,6 +127,10 @@ def publish_folder(
         raise _taken(store, _some(surplus))
     digest = file_sha256(folder / last)
     _check_not_taken(store, last, digest)
+    if not there and isinstance(store, LocalStore):
+        if _publish_at_once(folder, Path(store.location), names, last, track):
+            return
+        track = untracked  # all of it has been shown
 
     def put(name: str) -> str:
         # Nothing may come beside a bundle that another publication has completed and looked over.
@@ -137,6 +142,16 @@ def publish_folder(
     _check_alone(store, names, f"without {last} it is no bundle")
     _put_once(store, folder / last, last, last in there)
     _check_alone(store, names, "the bundle is not accepted while they are there")
+
+
+def _publish_at_once(folder: Path, place: Path, names: Sequence[str], last: str, track: Track[str]) -> bool:
+    """Copies the files to where nothing is, in one step; False where something has come there meanwhile."""
+    try:
+        with staged(place) as staging:
+            upload_folder(folder, staging, names=names, last=last, track=track)
+    except FolderTakenError:
+        return False
+    return True
 
 
 def check_tree(files: Sequence[StoredFile], location: str) -> None:

@@ -200,6 +200,7 @@ class TestPublishing:
                 upload_folder(write(tmp_path / "theirs", {"more/weights": b"theirs"}), location)
 
         monkeypatch.setattr(folders, "_put_once", late)
+        upload_folder(write(tmp_path / "left", {"empty": b""}), location)  # of an interrupted publication
         with pytest.raises(StorageError, match=r"meanwhile \(more/weights\); the bundle is not accepted"):
             publish_folder(write(tmp_path / "ours", FILES), location)
 
