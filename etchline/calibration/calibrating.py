@@ -13,6 +13,7 @@ from etchline.calibration.candidates import (
     best,
     best_by_policy,
     list_candidates,
+    list_contenders,
     list_spots,
     policies_of,
 )
@@ -25,12 +26,13 @@ from etchline.calibration.cells import (
     origin_of,
     pool_cells,
 )
-from etchline.calibration.fallback import choose_fallback, fallback_json, judge_copies
+from etchline.calibration.fallback import judge_copies, judge_fallback
 from etchline.calibration.search import AnswersFolder, Bench, with_parts
 from etchline.datasets import Dataset, ImageEntry
 from etchline.errors import DatasetError
 from etchline.evaluation import EsdCounts, EsdSettings
 from etchline.processes import Steps, unseen_steps
+from etchline.segmentation.confidence import CellCalibration
 
 MOST_FLAGGED_SHARE = 0.05
 MOST_CALIBRATION_ERROR = 0.05
@@ -44,7 +46,7 @@ class Calibration:
     """What validation images say about a bundle's networks.
 
     Attributes:
-        arbitration: the policy with the fewest errors, and its limits.
+        arbitration: the chosen policy, and its limits.
         confidence: the calibrations under that policy.
         scored: every candidate, without the fallback.
         chosen: the winner, with the fallback.
@@ -83,8 +85,11 @@ def calibrate(
     jobs: int | None = None,
     steps: Steps = unseen_steps,
 ) -> Calibration:
-    """The arbitration with the fewest errors on the dataset's validation images, and its confidence.
+    """The best arbitration by the dataset's validation images, and its confidence.
 
+    Of each policy the limits with the fewest errors are candidates. Those that are not clearly worse than the
+    best of them are also judged on spoilt copies, where the one with the fewest errors, falling back where
+    that helps, wins: what validation images do not tell apart is chosen by images that are harder.
     Images are segmented as `etchline segment` does it, with `--scale auto`.
 
     Args:
@@ -105,31 +110,27 @@ def calibrate(
         policies = policies_of(bench.roles)
         # Spots first, by the simplest policy: all sizes with all limits would take six times as long.
         spots = _score(bench, list_spots(policies[0]))
-        limits = best(spots).candidate.limits
-        plain = [policy for policy in policies if policy != "confidence"]
-        scored = _score(bench, list_candidates(plain, limits))
-        if not scored[0].counts.lines:
+        if not spots[0].counts.lines:
             raise DatasetError(
                 f"{dataset.folder}: no line in the images of split val counts at border {esd.border_px} px; "
                 "give it validation images with lines"
             )
         own = {role: pool_cells(cells) for role, cells in bench.own_cells().items()}
-        if "confidence" in policies:
-            scored += _score(bench, list_candidates(["confidence"], limits), _held_out(bench, own))
-        chosen = best(scored)
-        candidate = chosen.candidate
-        arbitration = ArbitrationPart(policy=candidate.policy, limits=candidate.limits)
-        confidence, reliabilities = _fit(bench, arbitration, own)
-        calibrated = with_parts(bundle, arbitration=arbitration, confidence=confidence)
-        copies = judge_copies(calibrated, dataset, entries, esd, jobs=jobs, steps=steps)
-        below = choose_fallback(copies)
-        if below:
-            limits = replace(candidate.limits, fallback_below=below)
-            arbitration = arbitration.model_copy(update={"limits": limits})
-            fits = dict.fromkeys((entry.image for entry in entries), confidence)
-            held_out = _held_out(bench, own) if candidate.policy == "confidence" else fits
-            (chosen,) = _score(bench, [Candidate(candidate.policy, limits)], held_out)
-    report = {**_report(bench, scored, chosen, reliabilities), "fallback": fallback_json(copies, below)}
+        held_out = _held_out(bench, own)
+        scored = _score(bench, list_candidates(policies, best(spots).candidate.limits), held_out)
+        candidates = [one.candidate for one in list_contenders(scored)]
+        copies = judge_copies(bundle, dataset, entries, esd, candidates, held_out, jobs=jobs, steps=steps)
+        judged = {one: judge_fallback(found) for one, found in zip(candidates, copies, strict=True)}
+        plain = min(candidates, key=lambda one: judged[one].errors)  # of equal ones the simplest
+        limits = replace(plain.limits, fallback_below=judged[plain].below)
+        (chosen,) = _score(bench, [Candidate(plain.policy, limits)], held_out)
+        confidence, reliabilities = _fit(bench, plain, own)
+    arbitration = ArbitrationPart(policy=plain.policy, limits=limits)
+    on_copies = {one.policy: found.errors for one, found in judged.items()}
+    report = {
+        **_report(bench, scored, chosen, reliabilities),
+        "fallback": {**judged[plain].to_json(), "policies": on_copies},
+    }
     return Calibration(arbitration, confidence, tuple(scored), chosen, reliabilities, report)
 
 
@@ -144,28 +145,31 @@ def _score(
 def _held_out(bench: Bench, own: Mapping[Role, Cells]) -> dict[str, ConfidencePart]:
     """By image, calibrations of both models that have not seen its IC: so the policy is judged fairly."""
     fits = {role: held_out_fits(cells) for role, cells in own.items()}
-    parts = {}
-    for entry in bench.entries:
-        patch, full = (fits[role][own[role].group_of(entry)] for role in ("patch", "full"))
-        parts[entry.image] = ConfidencePart(cells=patch, patch=patch, full=full)
-    return parts
+    return {
+        entry.image: _of_models({role: fits[role][own[role].group_of(entry)] for role in own})
+        for entry in bench.entries
+    }
+
+
+def _of_models(models: Mapping[Role, CellCalibration]) -> ConfidencePart:
+    """The models' calibrations; one of them stands in for the result's until that is fitted."""
+    return ConfidencePart(
+        cells=next(iter(models.values())), patch=models.get("patch"), full=models.get("full")
+    )
 
 
 def _fit(
-    bench: Bench, arbitration: ArbitrationPart, own: Mapping[Role, Cells]
+    bench: Bench, candidate: Candidate, own: Mapping[Role, Cells]
 ) -> tuple[ConfidencePart, dict[str, Reliability]]:
-    """The calibrations of each model's results, and of the results under the arbitration."""
+    """The calibrations of each model's results, and of the results under the candidate."""
     where = origin_of(bench.entries, bench.dataset)
     fits = {role: fit_cells(cells, f"the {role} model's {where}") for role, cells in own.items()}
-    models = {role: calibration for role, (calibration, _) in fits.items()}
     found = {str(role): reliability for role, (_, reliability) in fits.items()}
-    # One of them stands in for the result's until that is fitted: features do not depend on it.
-    confidence = ConfidencePart(
-        cells=next(iter(models.values())), patch=models.get("patch"), full=models.get("full")
-    )
+    confidence = _of_models({role: calibration for role, (calibration, _) in fits.items()})
+    arbitration = ArbitrationPart(policy=candidate.policy, limits=candidate.limits)
     deployed = with_parts(bench.bundle, arbitration=arbitration, confidence=confidence)
     results = pool_cells(bench.cells(deployed))
-    cells, found["cells"] = fit_cells(results, f"policy {arbitration.policy}, {where}", relative=True)
+    cells, found["cells"] = fit_cells(results, f"policy {candidate.policy}, {where}", relative=True)
     return confidence.model_copy(update={"cells": cells}), found
 
 

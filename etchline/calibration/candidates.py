@@ -1,8 +1,11 @@
 """What the arbitration may be: policies and limits, and which of them is the best."""
 
 import itertools
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+
+import numpy as np
 
 from etchline.backends.interface import Role
 from etchline.evaluation import EsdCounts
@@ -94,3 +97,23 @@ def best_by_policy(scored: Sequence[Scored]) -> dict[Policy, Scored]:
         for policy in SIMPLEST_FIRST
         if policy in policies
     }
+
+
+def list_contenders(scored: Sequence[Scored]) -> list[Scored]:
+    """The best one of each policy that is not clearly worse than the best of all, the simplest first."""
+    fewest_n = _errors_by_image(best(scored))
+    found = best_by_policy(scored).values()
+    return [one for one in found if not is_clearly_worse(_errors_by_image(one), fewest_n)]
+
+
+def is_clearly_worse(errors_n: Sequence[int], fewest_n: Sequence[int]) -> bool:
+    """Whether there are more errors by more than a standard error of their sum, paired by image.
+
+    Source: the one-standard-error rule of Breiman et al., "Classification and Regression Trees", 1984.
+    """
+    more_n = np.subtract(errors_n, fewest_n)
+    return bool(more_n.sum() > math.sqrt(len(more_n)) * more_n.std())
+
+
+def _errors_by_image(one: Scored) -> list[int]:
+    return [counts.errors for counts in one.by_image]

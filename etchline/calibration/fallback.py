@@ -8,9 +8,8 @@ Source: SegSEM, whose classical contours stand in where the network is in doubt;
 """
 
 import functools
-import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,15 +17,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from etchline.bundle import Bundle
+from etchline.bundle import Bundle, ConfidencePart
 from etchline.bundle.segmenting import NetworkChoice, network_bundle
-from etchline.calibration.search import mask_of
+from etchline.calibration.candidates import Candidate, is_clearly_worse
+from etchline.calibration.search import mask_of, with_parts
 from etchline.datasets import Dataset, ImageEntry
 from etchline.evaluation import EsdSettings, evaluate_masks
 from etchline.images import ArraySink, ArraySource, read_image, read_mask
 from etchline.processes import Steps, map_processes
 from etchline.segmentation.classical_bundle import classical_bundle
-from etchline.segmentation.multiscale import NetworkSegmenter
+from etchline.segmentation.multiscale import NetworkFit
 from etchline.segmentation.normalise import normalise
 from etchline.segmentation.segmenter import Sinks, segment_source
 
@@ -82,7 +82,7 @@ class JudgedCopy:
     Attributes:
         is_spoilt: whether anything was added.
         confidence: see `NetworkFit.familiarity`.
-        network_errors: of the networks' result.
+        network_errors: of the networks' result under one policy.
         classical_errors: of the classical result.
         lines: that count.
     """
@@ -99,17 +99,21 @@ def judge_copies(
     dataset: Dataset,
     entries: Sequence[ImageEntry],
     esd: EsdSettings,
+    candidates: Sequence[Candidate],
+    confidence: Mapping[str, ConfidencePart],
     *,
     jobs: int | None,
     steps: Steps,
-) -> list[JudgedCopy]:
-    """Both segmenters on up to 32 of the images, each as it is and spoilt.
+) -> list[list[JudgedCopy]]:
+    """Both segmenters on up to 32 of the images, each as it is and spoilt; a list for each candidate.
 
     Args:
-        bundle: calibrated; what it says of the fallback is not asked.
+        bundle: gives the networks, prompts and views.
         dataset: of the images.
         entries: validation images.
         esd: what counts as an error.
+        candidates: what arbitrates, without a fallback; at least one.
+        confidence: by image, calibrations of the models that have not seen it.
         jobs: processes; see `map_processes`.
         steps: shows progress.
 
@@ -119,33 +123,63 @@ def judge_copies(
     """
     count = min(MOST_IMAGES, len(entries))
     chosen = [entries[index * len(entries) // count] for index in range(count)]
-    items = [(entry, spoiling) for entry in chosen for spoiling in SPOILT]
-    work = functools.partial(_judge_copy, dataset=replace(dataset, images=()), bundle=bundle, esd=esd)
-    found = steps("fallback", map_processes(work, items, jobs), len(items))
-    return [one for one in found if one is not None]
+    items = [(entry, confidence[entry.image], spoiling) for entry in chosen for spoiling in SPOILT]
+    without = replace(dataset, images=())
+    work = functools.partial(
+        _judge_copy, dataset=without, bundle=bundle, esd=esd, candidates=tuple(candidates)
+    )
+    found = steps("spoilt copies", map_processes(work, items, jobs), len(items))
+    return [list(copies) for copies in zip(*found, strict=True)]
 
 
-def choose_fallback(copies: Sequence[JudgedCopy]) -> float:
-    """The least limit whose errors over all copies are within a standard error of the fewest; 0: none helps.
+@dataclass(frozen=True)
+class JudgedFallback:
+    """What taking the classical result for doubtful images is worth.
+
+    Attributes:
+        below: images of a lower confidence fall back; 0: none does.
+        copies: by which this was found.
+    """
+
+    below: float
+    copies: tuple[JudgedCopy, ...]
+
+    @property
+    def errors(self) -> int:
+        """Of all copies."""
+        return _errors_under(self.copies, self.below)
+
+    def to_json(self) -> dict[str, Any]:
+        """What stands in the validation report."""
+        return {
+            "below": self.below,
+            "copies": len(self.copies),
+            "lines": sum(one.lines for one in self.copies),
+            "taken": sum(one.confidence < self.below for one in self.copies),
+            "errors": {
+                "with": self.errors,
+                "without": _errors_under(self.copies, 0.0),
+                "classical": sum(one.classical_errors for one in self.copies),
+                "best of both": sum(min(one.network_errors, one.classical_errors) for one in self.copies),
+            },
+        }
+
+
+def judge_fallback(copies: Sequence[JudgedCopy]) -> JudgedFallback:
+    """The least limit whose errors over all copies are not clearly more than the fewest; 0: none helps.
 
     The spoilt copies are few and their kinds ours: what they do not tell for certain is left to the networks.
     On images as they are the limit may cost no error: spoilt ones stand for what may come, these have come.
-
-    Source: the one-standard-error rule of Breiman et al., "Classification and Regression Trees", 1984.
     """
     ordinary = [one for one in copies if not one.is_spoilt]
-    allowed = [one for one in LIMITS if errors_under(ordinary, one) <= errors_under(ordinary, 0.0)]
-    fewest = min(allowed, key=lambda limit: (errors_under(copies, limit), limit))
-    return next(limit for limit in allowed if not _is_worse(copies, limit, fewest))
+    allowed = [one for one in LIMITS if _errors_under(ordinary, one) <= _errors_under(ordinary, 0.0)]
+    fewest = min(allowed, key=lambda limit: (_errors_under(copies, limit), limit))
+    best_n = _errors_each(copies, fewest)
+    below = next(limit for limit in allowed if not is_clearly_worse(_errors_each(copies, limit), best_n))
+    return JudgedFallback(below, tuple(copies))
 
 
-def _is_worse(copies: Sequence[JudgedCopy], limit: float, fewest: float) -> bool:
-    """Whether one limit has more errors than the other by more than a standard error, paired by copy."""
-    more_n = np.subtract(_errors_each(copies, limit), _errors_each(copies, fewest))
-    return bool(more_n.sum() > math.sqrt(len(more_n)) * more_n.std())
-
-
-def errors_under(copies: Sequence[JudgedCopy], limit: float) -> int:
+def _errors_under(copies: Sequence[JudgedCopy], limit: float) -> int:
     """Errors where the classical result is taken below this confidence."""
     return sum(_errors_each(copies, limit))
 
@@ -154,27 +188,15 @@ def _errors_each(copies: Sequence[JudgedCopy], limit: float) -> list[int]:
     return [one.classical_errors if one.confidence < limit else one.network_errors for one in copies]
 
 
-def fallback_json(copies: Sequence[JudgedCopy], limit: float) -> dict[str, Any]:
-    """What stands in the validation report."""
-    return {
-        "below": limit,
-        "copies": len(copies),
-        "lines": sum(one.lines for one in copies),
-        "taken": sum(one.confidence < limit for one in copies),
-        "errors": {
-            "with": errors_under(copies, limit),
-            "without": errors_under(copies, 0.0),
-            "classical": sum(one.classical_errors for one in copies),
-            "best of both": sum(min(one.network_errors, one.classical_errors) for one in copies),
-        },
-    }
-
-
 def _judge_copy(
-    item: tuple[ImageEntry, str], dataset: Dataset, bundle: Bundle, esd: EsdSettings
-) -> JudgedCopy | None:
-    """`None` where the policy has no calibration to tell a confidence by."""
-    entry, spoiling = item
+    item: tuple[ImageEntry, ConfidencePart, str],
+    dataset: Dataset,
+    bundle: Bundle,
+    esd: EsdSettings,
+    candidates: Sequence[Candidate],
+) -> list[JudgedCopy]:
+    """What each candidate makes of one copy; the networks see it once."""
+    entry, confidence, spoiling = item
     dataset.verify(entry)
     image = read_image(dataset.image_path(entry))
     first, last = image.field_rows
@@ -184,28 +206,23 @@ def _judge_copy(
     field_hw, truth_hw = np.ascontiguousarray(field_hw[middle]), np.ascontiguousarray(truth_hw[middle])
     rng = np.random.default_rng(zlib.crc32(f"{entry.image}\0{spoiling}".encode()))
     source = ArraySource(SPOILT[spoiling](field_hw, rng))
-    fit = _never_falling_back(bundle).fit(source)
-    confidence = fit.familiarity()
-    if confidence is None:
-        return None
-    by_network, by_classical = (
-        evaluate_masks(mask_hw, truth_hw, esd).counts
-        for mask_hw in (mask_of(fit, source), _classical_mask(source))
-    )
-    return JudgedCopy(
-        spoiling != AS_IT_IS, confidence, by_network.errors, by_classical.errors, by_network.lines
-    )
+    by_classical = evaluate_masks(_classical_mask(source), truth_hw, esd).counts
+    choice = NetworkChoice(policy=candidates[0].policy)
+    fit: NetworkFit = network_bundle(with_parts(bundle, confidence=confidence), choice).segmenter.fit(source)
+    copies = []
+    for candidate in candidates:
+        arbitrated = fit.under(candidate.policy, candidate.limits)
+        familiarity = arbitrated.familiarity()
+        assert familiarity is not None  # both models have a calibration here
+        by_network = evaluate_masks(mask_of(arbitrated, source), truth_hw, esd).counts
+        errors = by_network.errors, by_classical.errors
+        copies.append(JudgedCopy(spoiling != AS_IT_IS, familiarity, *errors, by_network.lines))
+    return copies
 
 
 def _middle(height: int, width: int) -> tuple[slice, slice]:
     top, left = (max(0, (length - LARGEST_PX) // 2) for length in (height, width))
     return slice(top, top + LARGEST_PX), slice(left, left + LARGEST_PX)
-
-
-def _never_falling_back(bundle: Bundle) -> NetworkSegmenter:
-    segmenter: NetworkSegmenter = network_bundle(bundle, NetworkChoice()).segmenter  # type: ignore[assignment]
-    limits = replace(segmenter.settings.limits, fallback_below=0.0)
-    return NetworkSegmenter(segmenter.backend, replace(segmenter.settings, limits=limits))
 
 
 def _classical_mask(source: ArraySource) -> Grey:

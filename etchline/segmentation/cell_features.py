@@ -28,7 +28,15 @@ _UNDECIDED = (pixel_confidence(np.arange(256, dtype=np.uint8)) < LOW_MARGIN).ast
 _NEIGHBOURS = np.ones((3, 3), np.uint8)
 _EDGE_REACH = cv2.getStructuringElement(cv2.MORPH_RECT, (5, 5))
 
-MODEL_FEATURES = ("other_merging", "other_breaking", "other_vanishing", "other_appearing", "low_score")
+MODEL_FEATURES = (
+    "other_merging",
+    "other_breaking",
+    "other_vanishing",
+    "other_appearing",
+    "low_score",
+    "unequal",
+)
+# New ones go to the end: calibrations in bundles made before know the first ones only.
 FEATURE_NAMES = (
     "merging_near",
     "merging_far",
@@ -46,6 +54,7 @@ FEATURE_NAMES = (
 )
 ALONE = (0.0,) * len(MODEL_FEATURES)
 """`MODEL_FEATURES` of a result that has no other beside it."""
+_MODEL_COUNTS = 4  # of these, before the score
 # Levels that reach the outermost two thresholds where both results agree, where one says line, the other.
 _LEVELS_OF_BOTH = np.zeros(256, np.uint8)
 _LEVELS_OF_BOTH[:4] = 0, LINE - NEAR, LINE + NEAR, 255  # neither, the other alone, the own alone, both
@@ -57,7 +66,8 @@ class CellFeatures:
 
     Attributes:
         values: one number >= 0 for each of `FEATURE_NAMES`: counts as log(1 + n), `low_margin` as the square
-            root of a share, `noise` as a share of the grey range, `low_score` as 1 minus the predicted IoU.
+            root of a share, `noise` as a share of the grey range, `low_score` as 1 minus the predicted IoU,
+            `unequal` as a share.
         speckles: components of at most 16 px (line or hole) in the window.
     """
 
@@ -71,7 +81,8 @@ def compare_lines(
     """`MODEL_FEATURES` of a result: what another's pixels change where they are added, or must be there too.
 
     Two networks that see different views err in different places: a line that one breaks and the other does
-    not is near an open, whatever either's probabilities say.
+    not is near an open, whatever either's probabilities say. The share of unequal pixels tells a patch that
+    one of them takes for something else as a whole, as the patch model may where there is nothing but metal.
 
     Args:
         own_hw: uint8 `round(255 p)`, (H, W), at least one pixel.
@@ -83,7 +94,13 @@ def compare_lines(
     changes, _, _ = measure_topology(levels, _STEPS, _LINES, MIN_AREA_PX, SPECKLE_PX)
     (merging, appearing), _, _, _, (breaking, vanishing) = changes.tolist()
     counts = (merging, breaking, vanishing, appearing)
-    return (*(math.log1p(count) for count in counts), 1.0 - min(max(score, 0.0), 1.0))
+    unequal = cv2.countNonZero(cv2.bitwise_xor(own, other)) / own.size
+    return (*(math.log1p(count) for count in counts), 1.0 - min(max(score, 0.0), 1.0), unequal)
+
+
+def show_different_lines(of_models: tuple[float, ...]) -> bool:
+    """Whether two results have different lines, by `MODEL_FEATURES` of one of them."""
+    return any(of_models[:_MODEL_COUNTS])
 
 
 def measure_cell(

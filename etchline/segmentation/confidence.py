@@ -74,7 +74,8 @@ class CellCalibration(BaseModel):
 
     Attributes:
         schema_version: of the file; "schema" there.
-        feature_names: the features in the order of `coefficients`.
+        feature_names: the features in the order of `coefficients`: `FEATURE_NAMES`, or the first of them in
+            what was made when there were fewer; the others count for nothing then.
         coefficients: log-odds of an error per unit of each feature; never negative, so that of two (with
             `typical`: of an image's) cells the one with more fragile places is never trusted more.
         intercept: log-odds of an error where all features, or their standard scores, are 0.
@@ -95,14 +96,15 @@ class CellCalibration(BaseModel):
 
     @model_validator(mode="after")
     def _names_match(self) -> "CellCalibration":
-        if self.feature_names != FEATURE_NAMES:
+        features = len(self.feature_names)
+        if not features or self.feature_names != FEATURE_NAMES[:features]:
             raise ValueError(f"feature_names must be {list(FEATURE_NAMES)}, got {list(self.feature_names)}")
-        if len(self.coefficients) != len(FEATURE_NAMES):
-            raise ValueError(f"{len(self.coefficients)} coefficients for {len(FEATURE_NAMES)} features")
+        if len(self.coefficients) != features:
+            raise ValueError(f"{len(self.coefficients)} coefficients for {features} features")
         if self.typical is not None:
             for name, numbers in self.typical:
-                if len(numbers) != len(FEATURE_NAMES):
-                    raise ValueError(f"typical.{name}: {len(numbers)} for {len(FEATURE_NAMES)} features")
+                if len(numbers) != features:
+                    raise ValueError(f"typical.{name}: {len(numbers)} for {features} features")
         return self
 
     def confidences(self, values: Sequence[tuple[float, ...]]) -> list[float]:
@@ -113,7 +115,7 @@ class CellCalibration(BaseModel):
         """
         if self.typical is None or not values:
             return [self.confidence(one) for one in values]
-        scores_nf = self.typical.standard_scores(np.array(values))
+        scores_nf = self.typical.standard_scores(np.array(values)[:, : len(self.feature_names)])
         return [self._from(tuple(row)) for row in scores_nf.tolist()]
 
     def confidence(self, values: tuple[float, ...]) -> float:
@@ -122,7 +124,7 @@ class CellCalibration(BaseModel):
 
     def _from(self, values: tuple[float, ...]) -> float:
         odds = self.intercept + math.fsum(
-            weight * value for weight, value in zip(self.coefficients, values, strict=True)
+            weight * value for weight, value in zip(self.coefficients, values, strict=False)
         )
         return 1.0 / (1.0 + math.exp(min(odds, 700.0)))  # exp overflows at 710
 

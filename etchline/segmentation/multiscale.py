@@ -23,7 +23,7 @@ from etchline.segmentation.arbitration import (
     decide,
 )
 from etchline.segmentation.asked_views import AskedViews
-from etchline.segmentation.cell_features import ALONE, compare_lines, measure_cell
+from etchline.segmentation.cell_features import ALONE, compare_lines, measure_cell, show_different_lines
 from etchline.segmentation.classical import ClassicalRows
 from etchline.segmentation.familiarity import SPECKLED, mean_confidence
 from etchline.segmentation.network_settings import NetworkSettings
@@ -114,7 +114,7 @@ class NetworkFit:
         self._decided: dict[int, list[Verdict]] = {}
         self._familiarity: float | None = None
         self._comparisons: dict[int, list[Comparison]] = {}
-        self._values: dict[tuple[Role, int, int], list[tuple[float, ...]]] = {}
+        self._different: dict[int, dict[int, tuple[tuple[float, ...], tuple[float, ...]]]] = {}
         self._of_models: dict[tuple[Role, int, int], list[tuple[float, ...]]] = {}
         self._classical = ClassicalRows(source)
         self._keeps_answers = False
@@ -160,7 +160,7 @@ class NetworkFit:
         return [
             (self._levels.native_box(patch.cell_xyxy), values)
             for row in self._patches
-            for patch, values in zip(row, self._own_values(role, row), strict=True)
+            for patch, values in zip(row, self._measured(role, row, row), strict=True)
         ]
 
     def cells(self) -> list[list[Patch]]:
@@ -286,23 +286,27 @@ class NetworkFit:
         return [decide(settings.policy, known, settings.limits) for known in evidence]
 
     def _with_confidences(self, evidence: list[Evidence], patches: list[Patch]) -> list[Evidence]:
+        """Both confidences where the models show different lines; elsewhere it is the same which is taken."""
         by_patch, by_full = self._settings.patch_calibration, self._settings.full_calibration
         assert by_patch is not None  # the settings refuse the policy without
         assert by_full is not None
-        values = zip(self._own_values("patch", patches), self._own_values("full", patches), strict=True)
-        return [
-            replace(
-                known, patch_confidence=by_patch.confidence(own), full_confidence=by_full.confidence(other)
-            )
-            for known, (own, other) in zip(evidence, values, strict=True)
-        ]
+        known = list(evidence)
+        for column, (own, other) in self._values_of_different(patches).items():
+            ours, theirs = by_patch.confidence(own), by_full.confidence(other)
+            known[column] = replace(known[column], patch_confidence=ours, full_confidence=theirs)
+        return known
 
-    def _own_values(self, role: Role, patches: list[Patch]) -> list[tuple[float, ...]]:
-        """The features of one model's results for one row of patches."""
-        key = (role, patches[0].row, len(self._settings.roles))
-        if key not in self._values:
-            self._values[key] = self._measured(role, patches, patches)
-        return self._values[key]
+    def _values_of_different(
+        self, patches: list[Patch]
+    ) -> dict[int, tuple[tuple[float, ...], tuple[float, ...]]]:
+        """By column, the features of both models' results where these are different lines."""
+        row = patches[0].row
+        if row not in self._different:
+            compared = self._models_row("patch", patches)
+            chosen = [patch for patch in patches if show_different_lines(compared[patch.column])]
+            pairs = zip(*(self._measured(role, patches, chosen) for role in ("patch", "full")), strict=True)
+            self._different[row] = dict(zip([patch.column for patch in chosen], pairs, strict=True))
+        return self._different[row]
 
     def _measured(self, role: Role, row: list[Patch], chosen: list[Patch]) -> list[tuple[float, ...]]:
         """The features of one model's results for some patches of a row."""

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from etchline.calibration.candidates import (
@@ -5,7 +7,9 @@ from etchline.calibration.candidates import (
     Scored,
     best,
     best_by_policy,
+    is_clearly_worse,
     list_candidates,
+    list_contenders,
     list_spots,
     policies_of,
 )
@@ -74,3 +78,32 @@ def test_images_are_pooled():
 def test_the_best_of_each_policy():
     rows = [scored("paper", 2), scored("paper", 1, agree_share=0.9), scored("patch", 4)]
     assert best_by_policy(rows) == {"patch": rows[2], "paper": rows[1]}
+
+
+def by_image(policy, *opens):
+    return Scored(Candidate(policy), tuple(EsdCounts(opens=count, lines=9) for count in opens))
+
+
+def test_contenders_are_the_policies_that_images_do_not_tell_apart():
+    """Ten errors more in one image of four may be chance, two more in each are not."""
+    fewest = by_image("paper", 1, 2, 3, 4)
+    chance = by_image("confidence", 11, 0, 3, 4)
+    clear = by_image("patch", 3, 4, 5, 6)
+    other = replace(chance, candidate=Candidate("confidence", ArbitrationLimits(patch_speckles=16)))
+    assert list_contenders([clear, other, chance, fewest]) == [fewest, chance]
+    assert list_contenders([clear]) == [clear]
+
+
+@pytest.mark.parametrize(
+    ("errors", "fewest", "worse"),
+    [
+        ([0, 0], [0, 0], False),
+        ([1, 1], [0, 0], True),
+        ([4, 0, 0], [0, 0, 1], False),
+        ([4, 0, 0, 0, 2, 2, 1, 3], [0] * 8, True),
+        ([0, 1], [3, 3], False),
+        ([7], [0], True),
+    ],
+)
+def test_clearly_worse_is_by_more_than_a_standard_error(errors, fewest, worse):
+    assert is_clearly_worse(errors, fewest) == worse

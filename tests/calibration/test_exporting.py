@@ -17,6 +17,7 @@ from etchline.bundle.judging import esd_of
 from etchline.bundle.segmenting import NetworkChoice, network_bundle
 from etchline.bundle.torch_networks import torch_backend
 from etchline.calibration.calibrating import calibrate, is_reached
+from etchline.calibration.candidates import best, list_contenders
 from etchline.calibration.exporting import (
     ExportRequest,
     export,
@@ -92,10 +93,15 @@ def errors(counts):
 
 
 def test_the_chosen_policy_is_never_worse_than_another(exported):
+    """But for chance on images as they are; of those that these do not tell apart it is best on copies."""
     report = manifest(exported).validation
     policy = manifest(exported).arbitration.policy
     assert report["chosen"]["policy"] == policy
-    assert errors(report["policies"][policy]) == min(errors(one) for one in report["policies"].values())
+    contenders = list_contenders(exported.calibration.scored)
+    assert best(exported.calibration.scored) in contenders
+    on_copies = report["fallback"]["policies"]
+    assert list(on_copies) == [one.candidate.policy for one in contenders]
+    assert on_copies[policy] == report["fallback"]["errors"]["with"] == min(on_copies.values())
     assert exported.calibration.chosen.candidate.limits == manifest(exported).arbitration.limits
 
 
@@ -140,12 +146,11 @@ def test_progress_is_shown(training, dataset, tmp_path):
     assert seen == [
         ("pitch", 3),
         ("arbitration", 4),
-        ("arbitration", 4),
         ("each model", 4),
         ("arbitration", 4),
-        ("confidence", 4),
-        ("fallback", len(SPOILT)),
+        ("spoilt copies", len(SPOILT)),
         ("arbitration", 4),
+        ("confidence", 4),
     ]
 
 

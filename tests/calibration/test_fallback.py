@@ -8,20 +8,19 @@ pytest.importorskip("torch", reason="the extra `train` is not installed")
 from etchline.calibration.fallback import (
     SPOILT,
     JudgedCopy,
-    choose_fallback,
-    errors_under,
-    fallback_json,
+    JudgedFallback,
+    judge_fallback,
 )
 from tests.segmentation.drawing import tracks
 
 
 def test_the_limit_with_the_fewest_errors_is_chosen():
     sure, unsure = JudgedCopy(False, 0.9, 1, 10, 50), JudgedCopy(True, 0.3, 40, 12, 50)
-    assert choose_fallback([sure]) == 0.0
-    assert choose_fallback([sure, unsure]) == 0.35
-    assert errors_under([sure, unsure], 0.35) == 13
+    assert judge_fallback([sure]).below == 0.0
+    assert judge_fallback([sure, unsure]).below == 0.35
+    assert judge_fallback([sure, unsure]).errors == 13
     # Where the networks are better even when in doubt, they stay.
-    assert choose_fallback([sure, JudgedCopy(True, 0.3, 5, 12, 50)]) == 0.0
+    assert judge_fallback([sure, JudgedCopy(True, 0.3, 5, 12, 50)]).below == 0.0
 
 
 def test_what_copies_do_not_tell_for_certain_is_left_to_the_networks():
@@ -29,26 +28,26 @@ def test_what_copies_do_not_tell_for_certain_is_left_to_the_networks():
     clear = [JudgedCopy(True, 0.2, 90, 10, 50)] * 5
     gains, losses = (JudgedCopy(True, 0.45, network, 20, 50) for network in (30, 10))
     unclear = [gains] * 10 + [losses] * 9 + [JudgedCopy(True, 0.45, 11, 20, 50)]
-    copies = clear + unclear
-    assert errors_under(copies, 0.5) < errors_under(copies, 0.25)
-    assert choose_fallback(copies) == 0.25
-    assert choose_fallback(clear + [gains] * 10) == 0.5
+    copies = tuple(clear + unclear)
+    assert JudgedFallback(0.5, copies).errors < JudgedFallback(0.25, copies).errors
+    assert judge_fallback(copies).below == 0.25
+    assert judge_fallback(clear + [gains] * 10).below == 0.5
 
 
 def test_ordinary_images_do_not_pay_for_spoilt_ones():
     ordinary = [JudgedCopy(False, 0.85, 0, 10, 50)] * 3
     hopeless = [JudgedCopy(True, 0.88, 120, 40, 50)] * 15
-    assert choose_fallback([*ordinary, *hopeless]) == 0.0
-    assert choose_fallback([*ordinary, *hopeless, JudgedCopy(True, 0.2, 9, 3, 50)]) == 0.25
+    assert judge_fallback([*ordinary, *hopeless]).below == 0.0
+    assert judge_fallback([*ordinary, *hopeless, JudgedCopy(True, 0.2, 9, 3, 50)]).below == 0.25
 
 
 def test_the_report_says_what_it_is_worth():
-    copies = [
+    copies = (
         JudgedCopy(False, 0.9, 1, 10, 50),
         JudgedCopy(True, 0.3, 40, 12, 50),
         JudgedCopy(True, 0.2, 3, 4, 50),
-    ]
-    assert fallback_json(copies, 0.35) == {
+    )
+    assert JudgedFallback(0.35, copies).to_json() == {
         "below": 0.35,
         "copies": 3,
         "lines": 150,

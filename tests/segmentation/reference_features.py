@@ -24,7 +24,7 @@ def measure(probability, normalised):
     speckles = count_speckles(lines) + count_speckles(holes)
     logs = [math.log1p(count) for pair in counts.values() for count in pair]
     short = math.log1p(short_lines(lines))
-    alone = (0.0,) * 5
+    alone = (0.0,) * 6
     values = (*logs, short, math.log1p(speckles), low_margin(probability), noise(normalised), *alone)
     return values, speckles
 

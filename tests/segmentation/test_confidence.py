@@ -12,6 +12,7 @@ from etchline.segmentation.cell_features import (
     MODEL_FEATURES,
     compare_lines,
     measure_cell,
+    show_different_lines,
 )
 from etchline.segmentation.confidence import (
     TypicalCells,
@@ -147,9 +148,14 @@ def test_how_another_result_differs():
     other[70:78, 5:95] = 255
     names = dict(zip(MODEL_FEATURES, compare_lines(own, other, 0.75), strict=True))
     expected = {"merging": 1, "breaking": 1, "vanishing": 1, "appearing": 1}
-    assert names == {f"other_{name}": math.log1p(n) for name, n in expected.items()} | {"low_score": 0.25}
+    changed_px = int(((own >= 128) != (other >= 128)).sum())
+    assert names == {f"other_{name}": math.log1p(n) for name, n in expected.items()} | {
+        "low_score": 0.25,
+        "unequal": changed_px / own.size,
+    }
     assert compare_lines(own, own, 1.25) == ALONE
-    assert compare_lines(own, own, -0.25)[-1] == 1.0
+    assert compare_lines(own, own, -0.25)[MODEL_FEATURES.index("low_score")] == 1.0
+    assert compare_lines(own, 255 - own, 1.0)[MODEL_FEATURES.index("unequal")] == 1.0
     swapped = dict(zip(MODEL_FEATURES, compare_lines(other, own, 1.0), strict=True))
     assert {name: swapped[name] for name in MODEL_FEATURES[:4]} == {
         "other_merging": math.log1p(1),  # the first line's pieces
@@ -157,6 +163,17 @@ def test_how_another_result_differs():
         "other_vanishing": math.log1p(1),
         "other_appearing": math.log1p(1),
     }
+
+
+def test_the_same_lines_are_no_different_lines():
+    own, other = np.zeros((2, 60, 60), np.uint8)
+    own[10:18, 5:55] = 255
+    other[11:17, 7:53] = 140
+    assert not show_different_lines(compare_lines(own, other, 0.5))
+    other[:, 30:33] = 0
+    assert show_different_lines(compare_lines(own, other, 0.5))
+    assert show_different_lines(compare_lines(other, own, 1.0))
+    assert show_different_lines(compare_lines(own, 255 - own, 1.0))
 
 
 def test_windows_of_a_larger_map_are_measured_alike():
@@ -204,7 +221,7 @@ def test_the_fit_finds_the_weights_that_made_the_errors():
 
 
 class TestTypicalCells:
-    VALUES = np.random.default_rng(1).exponential(1.0, (500, len(FEATURE_NAMES)))
+    VALUES = np.random.default_rng(1).exponential(1.0, (1000, len(FEATURE_NAMES)))
     TYPICAL = TypicalCells.of(VALUES)
 
     def test_many_cells_are_scored_by_their_own_mean_and_spread(self):
@@ -237,6 +254,17 @@ class TestTypicalCells:
         assert parse_calibration(fit.model_dump_json(by_alias=True), "x") == fit
 
 
+def test_features_that_came_later_count_for_nothing():
+    """Bundles made before `unequal` was measured."""
+    fit = fit_calibration(*drawn_cells(400), 0.5, "a drawing", typical=TestTypicalCells.TYPICAL)
+    typical = {name: numbers[:-1] for name, numbers in fit.typical}
+    cut = {"feature_names": FEATURE_NAMES[:-1], "coefficients": fit.coefficients[:-1], "typical": typical}
+    older = parse_calibration(json.dumps(json.loads(fit.model_dump_json(by_alias=True)) | cut), "x")
+    forgetful = fit.model_copy(update={"coefficients": (*fit.coefficients[:-1], 0.0)})
+    cells = [tuple(row) for row in TestTypicalCells.VALUES.tolist()]
+    assert older.confidences(cells) == forgetful.confidences(cells)
+
+
 @pytest.mark.parametrize(("cells", "wrong"), [(0, 0), (5, 0), (5, 5)])
 def test_cells_of_one_kind_teach_nothing(cells, wrong):
     has_error = np.arange(cells) < wrong
@@ -250,6 +278,7 @@ def test_cells_of_one_kind_teach_nothing(cells, wrong):
         ({"flag_below": 1.5}, r"c\.json: not a cell calibration \(flag_below: .*less than or equal to 1"),
         ({"coefficients": [-1.0] * len(FEATURE_NAMES)}, r"coefficients\.0: .*greater than or equal to 0"),
         ({"coefficients": [1.0]}, r"1 coefficients for 17 features"),
+        ({"feature_names": []}, r"feature_names must be \['merging_near', .*\], got \[\]"),
         ({"feature_names": ["other"]}, r"feature_names must be \['merging_near', .*\], got \['other'\]"),
         ({"surplus": 1}, r"surplus: Extra inputs"),
         ({"schema": 2}, r"schema: .*less than or equal to 1"),

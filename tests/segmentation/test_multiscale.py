@@ -9,6 +9,7 @@ from etchline.errors import SettingsError
 from etchline.evaluation import EsdSettings, evaluate_masks
 from etchline.images.source import ArraySource
 from etchline.segmentation.arbitration import ArbitrationLimits
+from etchline.segmentation.cell_features import MODEL_FEATURES
 from etchline.segmentation.confidence import default_calibration
 from etchline.segmentation.multiscale import NetworkSegmenter
 from etchline.segmentation.network_settings import NetworkSettings
@@ -290,12 +291,26 @@ def test_auto_says_when_it_cannot():
 def test_the_more_confident_result_is_taken():
     image, _ = comb(200, 200)
     calibrations = {"patch_calibration": default_calibration(), "full_calibration": default_calibration()}
+
+    def doubtful(role, view, probability):
+        """Broken lines, near the threshold."""
+        found = np.where(probability > 127, 130, 126).astype(np.uint8)
+        found[::16] = 126
+        return found
+
     for spoilt, better in (("patch", "full"), ("full", "patch")):
-        backend = GreyBackend(
-            spoil=only(spoilt, lambda r, v, p: np.where(p > 127, 130, 126).astype(np.uint8))
-        )
+        backend = GreyBackend(spoil=only(spoilt, doubtful))
         result, _, _ = segmented(image, backend, policy="confidence", full_view_px=128, **calibrations)
         assert {cell.source for cell in result.cells} == {better}
+
+
+def test_of_the_same_lines_the_patch_models_are_taken():
+    """Its pixels are finer; which of them is surer does not matter."""
+    image, _ = comb(200, 200)
+    calibrations = {"patch_calibration": default_calibration(), "full_calibration": default_calibration()}
+    backend = GreyBackend(spoil=only("patch", lambda r, v, p: np.where(p > 127, 130, 126).astype(np.uint8)))
+    result, _, _ = segmented(image, backend, policy="confidence", full_view_px=128, **calibrations)
+    assert {cell.source for cell in result.cells} == {"patch"}
 
 
 @pytest.mark.parametrize(
@@ -369,9 +384,13 @@ def test_features_tell_how_the_models_differ():
     backend = GreyBackend(spoil=only("full", lambda role, view, probability: 0 * probability))
     both = NetworkSegmenter(backend, NetworkSettings(policy="guarded")).fit(ArraySource(image))
     alone = both.under("patch", ArbitrationLimits())
-    of_both, of_one = ([values[-5:] for _, values in fit.own_values("patch")] for fit in (both, alone))
+    of_both, of_one = (
+        [values[-len(MODEL_FEATURES) :] for _, values in fit.own_values("patch")] for fit in (both, alone)
+    )
     assert all(values[2] > 0 for values in of_both)  # lines that the full model does not see
     assert all(values[:4] == (0.0,) * 4 for values in of_one)
     assert [values[4] for values in of_both] == [values[4] for values in of_one]
+    assert all(0.3 < values[5] < 0.7 for values in of_both)
+    assert all(values[5] == 0.0 for values in of_one)
     patches = [patch for row in both.cells() for patch in row]
     assert [both.of_models(patch) for patch in patches] == of_both
