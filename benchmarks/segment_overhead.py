@@ -2,11 +2,12 @@
 
     python benchmarks/segment_overhead.py                       # official sizes' views and nano's
     python benchmarks/segment_overhead.py --views nano --ic 12  # one of them, another family
+    python benchmarks/segment_overhead.py --views nano --bundle DIR
 
-The networks are replaced by answers that were made before: the classical segmenter's probability, cut as the
-networks would see it. Everything else is what `etchline segment --bundle DIR` does with both roles and its
-defaults (policy, `--scale auto`). Looking the answers up is not counted. Parts are processor seconds of a
-function without the other parts that it calls.
+The networks are replaced by answers that were made before: nano's by what its networks say, those of official
+sizes by the classical segmenter's probability, cut as they would see it. Everything else is what `etchline
+segment --bundle DIR` does with both roles and its defaults (policy, `--scale auto`). Looking the answers up
+is not counted. Parts are processor seconds of a function without the other parts that it calls.
 """
 
 import argparse
@@ -19,18 +20,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 
-from etchline.backends.interface import Float32Array, Inference, Int32Array, Role, Uint8Array
-from etchline.backends.turning import Orientations, oriented
+from etchline.backends.delegating import DelegatingBackend
+from etchline.backends.interface import Backend, Float32Array, Inference, Int32Array, Role, Uint8Array
+from etchline.backends.remembering import RememberingBackend
 from etchline.bundle import load_bundle
+from etchline.bundle.segmenting import NetworkChoice, network_bundle
 from etchline.bundle.shipped import NANO, bundle_folder
+from etchline.bundle.torch_networks import torch_backend
 from etchline.images import open_image, write_image
 from etchline.images.source import ArraySink, ArraySource, WindowSource
-from etchline.segmentation.arbitration import REFERENCE_PX, ArbitrationLimits
 from etchline.segmentation.batch import segment_batch
 from etchline.segmentation.classical import ClassicalSegmenter
 from etchline.segmentation.confidence import default_calibration
@@ -49,27 +52,8 @@ from etchline.synthesis.benchmark import SynthRequest, draw, plan
 WIDTH, HEIGHT = 4096, 3536
 
 
-class Views(NamedTuple):
-    """How a size cuts images and joins the results.
-
-    Attributes:
-        input_px: edge of the full model's input.
-        full_view_px: of full views; `None`: the whole image.
-        limits: of the arbitration; nano's are the shipped bundle's, which erase spots.
-        orientations: in which each view is shown.
-    """
-
-    input_px: int
-    full_view_px: int | None
-    limits: ArbitrationLimits
-    orientations: Orientations
-
-
-_NANO = load_bundle(bundle_folder(NANO)).manifest
-SETTINGS = {
-    "official": Views(1024, None, ArbitrationLimits(), 1),
-    "nano": Views(256, _NANO.views.full_view_px, _NANO.arbitration.limits, _NANO.views.orientations),
-}
+INPUT_PX = 1024
+VIEWS = ("official", "nano")
 
 # What is timed apart, as module and name; the rest of what runs is "everything else".
 PARTS = {
@@ -82,7 +66,11 @@ PARTS = {
     "blending": ("segmentation.views:ViewMap.rows", "segmentation.multiscale:blend"),
     "arbitration": ("segmentation.multiscale:compare",),
     "spots": ("segmentation.multiscale:erase_spots",),
-    "features of cells": ("segmentation.segmenter:measure_cell", "segmentation.multiscale:compare_lines"),
+    "features of cells": (
+        "segmentation.segmenter:measure_cell",
+        "segmentation.multiscale:measure_cell",
+        "segmentation.multiscale:compare_lines",
+    ),
     "counting lines": ("segmentation.components:BandComponents.add_unseen",),
     "overlay": ("segmentation.overlay:Overlay.add", "segmentation.overlay:Overlay.picture"),
     "outline": ("segmentation.segmenter:outline",),
@@ -139,42 +127,55 @@ class Stopwatch:
         setattr(owner, attribute, watched)
 
 
-class RecordedBackend:
-    """A `Backend` that knows the answer to every view of one image."""
+class UncountedBackend(DelegatingBackend):
+    """A `Backend` whose time is the networks'."""
 
-    name = "recorded"
-    roles: tuple[Role, ...] = ("full", "patch")
-
-    def __init__(self, views: Views, watch: Stopwatch) -> None:
-        self._views = views
+    def __init__(self, backend: Backend, watch: Stopwatch) -> None:
+        super().__init__(backend)
         self._watch = watch
-        self._answers: dict[tuple[Role, int], Uint8Array] = {}
-
-    def view_px(self, role: Role) -> int:
-        """See `Backend.view_px`."""
-        return self._views.input_px if role == "full" else self._views.input_px // 2
 
     def infer(
         self, role: Role, images_bhw: Uint8Array, points_xy: Float32Array, labels: Int32Array
     ) -> Inference:
         """See `Backend.infer`."""
         with self._watch.part(NETWORKS):
-            found = [self._answers[role, view_key(view_hw)] for view_hw in images_bhw]
-            return Inference(np.stack(found), np.full(len(found), 0.9, np.float32))
+            return self.asked.infer(role, images_bhw, points_xy, labels)
 
-    def record(self, source: WindowSource, probability_hw: Uint8Array) -> None:
-        """Takes the answers for an image's views from a probability map of its size."""
+
+class RecordedBackend:
+    """A `Backend` of an official size that knows the answer to every view of one image.
+
+    Args:
+        source: the image.
+        probability_hw: gives the answers; uint8 `round(255 p)`, of the image's size.
+    """
+
+    name = "recorded"
+    roles: tuple[Role, ...] = ("full", "patch")
+
+    def __init__(self, source: WindowSource, probability_hw: Uint8Array) -> None:
+        self._answers: dict[tuple[Role, int], Uint8Array] = {}
         levels = FieldLevels(source, fit_normalisation(source))
         answers = FieldLevels(ArraySource(probability_hw), _AsItIs())  # type: ignore[arg-type]
         for role in self.roles:
             edge_px, cut = self.view_px(role), cut_patch if role == "patch" else cut_full
-            view_px = edge_px if role == "patch" else self._views.full_view_px or max(WIDTH, HEIGHT)
-            for row in tile(levels.height, levels.width, view_px, 0.1):
+            for row in tile(
+                levels.height, levels.width, edge_px if role == "patch" else max(WIDTH, HEIGHT), 0.1
+            ):
                 for view in row:
                     shown_hw = cut(levels, view.box_xyxy, edge_px)
-                    answer_hw = cut(answers, view.box_xyxy, edge_px)
-                    self._answers[role, view_key(shown_hw)] = answer_hw
-                    self._answers[role, view_key(shown_hw[::-1, ::-1])] = answer_hw[::-1, ::-1]
+                    self._answers[role, view_key(shown_hw)] = cut(answers, view.box_xyxy, edge_px)
+
+    def view_px(self, role: Role) -> int:
+        """See `Backend.view_px`."""
+        return INPUT_PX if role == "full" else INPUT_PX // 2
+
+    def infer(
+        self, role: Role, images_bhw: Uint8Array, points_xy: Float32Array, labels: Int32Array
+    ) -> Inference:
+        """See `Backend.infer`."""
+        found = [self._answers[role, view_key(view_hw)] for view_hw in images_bhw]
+        return Inference(np.stack(found), np.full(len(found), 0.9, np.float32))
 
 
 def view_key(view_hw: Uint8Array) -> int:
@@ -193,7 +194,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--views", choices=SETTINGS, help="one of the settings; both by default")
+    parser.add_argument("--views", choices=VIEWS, help="one of the settings; both by default")
+    parser.add_argument("--bundle", type=Path, default=bundle_folder(NANO), help="of nano; the shipped one")
     parser.add_argument("--ic", type=int, default=3, help="number of the family that is drawn, from 1")
     parser.add_argument("--repeat", type=int, default=3, help="the best of so many runs is shown")
     options = parser.parse_args()
@@ -202,13 +204,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder) / "image.png"
         write_image(image, draw_image(options.ic))
-        with open_image(image) as source:
-            probability_hw = classical_probability(source)
-        for name in [options.views] if options.views else SETTINGS:
-            backend = RecordedBackend(SETTINGS[name], watch)
-            with open_image(image) as source:
-                backend.record(source, probability_hw)
-            measure(name, image, backend, watch, options.repeat)
+        for name in [options.views] if options.views else VIEWS:
+            bundle = nano(options.bundle, watch) if name == "nano" else official(image, watch)
+            measure(name, image, bundle, watch, options.repeat)
 
 
 def draw_image(ic: int) -> Uint8Array:
@@ -224,31 +222,29 @@ def classical_probability(source: WindowSource) -> Uint8Array:
     return sinks.probability.pixels_hw  # type: ignore[union-attr]
 
 
-def bundle_of(backend: RecordedBackend, views: Views) -> SegmentBundle:
-    """The backend with the settings that `bundle.segmenting.network_bundle` gives it by default."""
-    settings = NetworkSettings(
-        limits=views.limits,
-        scale=None,
-        full_view_px=views.full_view_px,
-        trained_pitch=PitchRange(low_px=4, high_px=200),
-    )
-    patch_px = backend.view_px("patch")
-    speckles = max(1, round(views.limits.patch_speckles * (patch_px / REFERENCE_PX) ** 2))
-    cells = SegmentSettings(patch_px=patch_px, speckles_per_patch=speckles)
-    return SegmentBundle(
-        "recorded",
-        "0" * 64,
-        NetworkSegmenter(oriented(backend, views.orientations), settings),
-        default_calibration(),
-        cells,
-    )
+def official(image: Path, watch: Stopwatch) -> SegmentBundle:
+    """An official size, with the settings that `bundle.segmenting.network_bundle` gives it by default."""
+    with open_image(image) as source:
+        recorded = RecordedBackend(source, classical_probability(source))
+    patch_px = recorded.view_px("patch")
+    settings = NetworkSettings(scale=None, trained_pitch=PitchRange(low_px=4, high_px=200))
+    cells = SegmentSettings(patch_px=patch_px, speckles_per_patch=settings.limits.patch_speckles)
+    segmenter = NetworkSegmenter(UncountedBackend(recorded, watch), settings)
+    return SegmentBundle("recorded", "0" * 64, segmenter, default_calibration(), cells)
 
 
-def measure(name: str, image: Path, backend: RecordedBackend, watch: Stopwatch, repeat: int) -> None:
+def nano(folder: Path, watch: Stopwatch) -> SegmentBundle:
+    """A bundle whose networks are asked once."""
+    bundle = load_bundle(folder)
+    backend = UncountedBackend(RememberingBackend(torch_backend(bundle)), watch)
+    return network_bundle(bundle, NetworkChoice(), backend)
+
+
+def measure(name: str, image: Path, bundle: SegmentBundle, watch: Stopwatch, repeat: int) -> None:
     """Prints the best of a few runs: others' load only ever adds."""
-    bundle = bundle_of(backend, SETTINGS[name])
-    if not watch.seconds:
-        segment(image, bundle)  # what is compiled or loaded once does not count
+    is_first = not watch.seconds
+    segment(image, bundle)  # what is compiled or loaded once does not count, nor what is remembered
+    if is_first:
         for part, places in PARTS.items():
             for place in places:
                 watch.watch(part, place)

@@ -33,7 +33,7 @@ from etchline.segmentation.resampling import apply_taps, taps
 from etchline.segmentation.scale import ScaleChoice, choose_scale, estimate_pitch
 from etchline.segmentation.spots import erase_spots
 from etchline.segmentation.tiling import BoxXyxy, Patch
-from etchline.segmentation.views import FieldLevels, blend
+from etchline.segmentation.views import FieldLevels, KeptRows, blend
 
 Uint8Array = npt.NDArray[np.uint8]
 
@@ -115,9 +115,10 @@ class NetworkFit:
         self._familiarity: float | None = None
         self._comparisons: dict[int, list[Comparison]] = {}
         self._different: dict[int, dict[int, tuple[tuple[float, ...], tuple[float, ...]]]] = {}
-        self._of_models: dict[tuple[Role, int, int], list[tuple[float, ...]]] = {}
+        self._of_models: dict[tuple[Role, int, int], dict[int, tuple[float, ...]]] = {}
         self._classical = ClassicalRows(source)
         self._keeps_answers = False
+        self._joined = KeptRows(self._join, self._levels.native_height)
         self._kept_rows: dict[tuple[CellSource, int, int], Uint8Array] = {}
 
     @property
@@ -143,6 +144,7 @@ class NetworkFit:
         other._settings = replace(self._settings, policy=policy, limits=limits)
         other._verdicts, other._decided = {}, {}
         other._familiarity = None
+        other._joined = KeptRows(other._join, other._levels.native_height)
         for role in other._settings.roles:
             if role not in self._maps:
                 self._maps[role] = self._views.map(role)
@@ -189,10 +191,12 @@ class NetworkFit:
 
     def of_models(self, patch: Patch) -> tuple[float, ...]:
         """See `cell_features.MODEL_FEATURES`; the classical result's are not known."""
-        source = self._row_verdicts(patch.row)[patch.column].source
+        row, verdicts = self._patches[patch.row], self._row_verdicts(patch.row)
+        source = verdicts[patch.column].source
         if source == "classical":
             return ALONE
-        return self._models_row(source, self._patches[patch.row])[patch.column]
+        alike = [other for other in row if verdicts[other.column].source == source]
+        return self._compared(source, row, alike)[patch.column]
 
     def rows(self, top: int, bottom: int) -> Uint8Array:
         """The probabilities of image rows [top, bottom), which lie in the field."""
@@ -200,7 +204,8 @@ class NetworkFit:
         # Whether a component is a spot shows within this reach.
         reach = self._spot_px
         upper, lower = max(top - reach, first), min(bottom + reach, last)
-        map_hw = self._joined(upper - first, lower - first)
+        self._forget(upper - first)
+        map_hw = self._joined.rows(upper - first, lower - first)
         if reach:
             map_hw = map_hw.copy()  # a kept map stays as it is
             erase_spots(map_hw, reach, self._settings.limits.spot_mean_below)
@@ -212,9 +217,8 @@ class NetworkFit:
         spot_px = self._settings.limits.spot_px
         return max(1, round(spot_px / self.choice.factor)) if spot_px else 0
 
-    def _joined(self, top: int, bottom: int) -> Uint8Array:
+    def _join(self, top: int, bottom: int) -> Uint8Array:
         """Field rows [top, bottom) of what was taken for each patch, blended at borders between sources."""
-        self._forget(top)
         parts: list[tuple[BoxXyxy, CellSource]] = []
         for row in self._patches:
             y0, y1 = (self._levels.native_box(row[0].box_xyxy)[edge] for edge in (1, 3))
@@ -302,7 +306,7 @@ class NetworkFit:
         """By column, the features of both models' results where these are different lines."""
         row = patches[0].row
         if row not in self._different:
-            compared = self._models_row("patch", patches)
+            compared = self._compared("patch", patches, patches)
             chosen = [patch for patch in patches if show_different_lines(compared[patch.column])]
             pairs = zip(*(self._measured(role, patches, chosen) for role in ("patch", "full")), strict=True)
             self._different[row] = dict(zip([patch.column for patch in chosen], pairs, strict=True))
@@ -312,25 +316,27 @@ class NetworkFit:
         """The features of one model's results for some patches of a row."""
         if not chosen:
             return []
-        maps, of_models = self._own_maps(role, row), self._models_row(role, row)
+        maps, compared = self._own_maps(role, row), self._compared(role, row, chosen)
         return [
-            measure_cell(maps[p.column], self._levels.read(p.box_xyxy), of_models[p.column]).values
-            for p in chosen
+            measure_cell(maps[patch.column], self._levels.read(patch.box_xyxy), compared[patch.column]).values
+            for patch in chosen
         ]
 
-    def _models_row(self, role: Role, patches: list[Patch]) -> list[tuple[float, ...]]:
-        """How one model's results for one row of patches compare with the other's, and their scores."""
-        key = (role, patches[0].row, len(self._settings.roles))
-        if key not in self._of_models:
+    def _compared(self, role: Role, row: list[Patch], chosen: list[Patch]) -> dict[int, tuple[float, ...]]:
+        """By column, how one model's results for patches of a row compare with the other's, and their scores.
+
+        What was compared before is among them, whether chosen or not.
+        """
+        known = self._of_models.setdefault((role, row[0].row, len(self._settings.roles)), {})
+        new = [patch.column for patch in chosen if patch.column not in known]
+        if new:
             other: Role = "full" if role == "patch" else "patch"
-            own_maps = self._own_maps(role, patches)
-            other_maps = self._own_maps(other, patches) if other in self._settings.roles else own_maps
-            scores = self._own_scores(role, patches)
-            self._of_models[key] = [
-                compare_lines(own_hw, other_hw, score)
-                for own_hw, other_hw, score in zip(own_maps, other_maps, scores, strict=True)
-            ]
-        return self._of_models[key]
+            own_maps = self._own_maps(role, row)
+            other_maps = self._own_maps(other, row) if other in self._settings.roles else own_maps
+            scores = self._own_scores(role, row)
+            for column in new:
+                known[column] = compare_lines(own_maps[column], other_maps[column], scores[column])
+        return known
 
     def _own_scores(self, role: Role, patches: list[Patch]) -> list[float]:
         """One model's scores for a row of patches: of the full model's views the lowest that a patch sees."""
@@ -377,6 +383,7 @@ class NetworkFit:
         """Drops answers that no row from field row `top` on needs."""
         if self._keeps_answers:
             return
+        self._joined.forget(top)
         down = self._levels.height / self._levels.native_height
         for views in self._maps.values():
             # Judging a row of patches needs the full map from the row's first row on.

@@ -27,6 +27,7 @@ Int32Array = npt.NDArray[np.int32]
 # Weights are whole numbers, so that sums are exact in any order; 9 views may overlap, 9 * 255 * 256^2 < 2^31.
 _TENT_TOP = 256
 READ_ROWS = 512
+BAND_ROWS = 128
 
 
 class FieldLevels:
@@ -129,6 +130,38 @@ Segment = Callable[[list[Patch]], list[Answer]]
 """Segments one row of views."""
 
 
+class KeptRows:
+    """Rows of a map that are made once, band by band, and kept until `forget`.
+
+    Args:
+        make: gives rows [top, bottom) of the map, uint8 (bottom - top, width), whatever they are.
+        height: rows of the map.
+    """
+
+    def __init__(self, make: Callable[[int, int], Uint8Array], height: int) -> None:
+        self._make = make
+        self._height = height
+        self._bands: dict[int, Uint8Array] = {}
+
+    def rows(self, top: int, bottom: int) -> Uint8Array:
+        """Rows [top, bottom), at least one; not to be written to."""
+        first = top // BAND_ROWS
+        bands = [self._band(number) for number in range(first, (bottom - 1) // BAND_ROWS + 1)]
+        joined_hw = bands[0] if len(bands) == 1 else np.concatenate(bands)
+        return joined_hw[top - first * BAND_ROWS : bottom - first * BAND_ROWS]
+
+    def forget(self, top: int) -> None:
+        """Drops the bands that end above row `top`."""
+        for number in [kept for kept in self._bands if (kept + 1) * BAND_ROWS <= top]:
+            del self._bands[number]
+
+    def _band(self, number: int) -> Uint8Array:
+        if number not in self._bands:
+            first = number * BAND_ROWS
+            self._bands[number] = self._make(first, min(first + BAND_ROWS, self._height))
+        return self._bands[number]
+
+
 class ViewMap:
     """The blended answers of one role, row by row.
 
@@ -146,6 +179,7 @@ class ViewMap:
         self._segment = segment
         self._spans = [_rows_of(row) for row in views]
         self._answers: dict[int, list[Answer]] = {}
+        self._blended = KeptRows(self._blend, self._spans[-1][1])
 
     def answers(self, row: int) -> list[Answer]:
         """The answers for one row of views, from the left."""
@@ -168,6 +202,9 @@ class ViewMap:
             bottom: row after the last.
             taken: whether a view's answer takes part; all do by default. 0 where none does.
         """
+        return self._blend(top, bottom, taken) if taken else self._blended.rows(top, bottom)
+
+    def _blend(self, top: int, bottom: int, taken: Callable[[Patch], bool] | None = None) -> Uint8Array:
         touching = [row for row, (first, last) in enumerate(self._spans) if first < bottom and top < last]
         parts = [
             (answer.box_xyxy, _inside(answer, top, bottom))
@@ -179,6 +216,7 @@ class ViewMap:
 
     def forget(self, top: int) -> None:
         """Drops the answers for views that end above row `top`."""
+        self._blended.forget(top)
         for row in [kept for kept in self._answers if self._spans[kept][1] <= top]:
             del self._answers[row]
 

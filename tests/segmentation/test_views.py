@@ -11,7 +11,17 @@ from etchline.images.source import ArraySource
 from etchline.segmentation.normalise import Normalisation
 from etchline.segmentation.resampling import stretch
 from etchline.segmentation.tiling import tile
-from etchline.segmentation.views import Answer, FieldLevels, ViewMap, blend, cut_full, cut_patch, tent
+from etchline.segmentation.views import (
+    BAND_ROWS,
+    Answer,
+    FieldLevels,
+    KeptRows,
+    ViewMap,
+    blend,
+    cut_full,
+    cut_patch,
+    tent,
+)
 
 IDENTITY = Normalisation(0.0, 255.0, None, 0.0)
 
@@ -185,3 +195,23 @@ def test_tents():
 def test_4096_x_3536_has_72_patches():
     rows = tile(3536, 4096, 512)
     assert (len(rows), len(rows[0])) == (8, 9)
+
+
+def test_rows_are_made_once_until_they_are_forgotten():
+    whole = np.random.default_rng(0).integers(0, 256, (2 * BAND_ROWS + 40, 7)).astype(np.uint8)
+    made = []
+
+    def make(top, bottom):
+        made.append((top, bottom))
+        return whole[top:bottom]
+
+    kept = KeptRows(make, len(whole))
+    for top, bottom in [(0, 1), (10, 200), (BAND_ROWS - 1, BAND_ROWS), (100, len(whole)), (0, len(whole))]:
+        assert np.array_equal(kept.rows(top, bottom), whole[top:bottom])
+    bands = [(0, BAND_ROWS), (BAND_ROWS, 2 * BAND_ROWS), (2 * BAND_ROWS, len(whole))]
+    assert made == bands
+    kept.forget(2 * BAND_ROWS - 1)
+    assert np.array_equal(kept.rows(BAND_ROWS, len(whole)), whole[BAND_ROWS:])
+    assert made == bands
+    assert np.array_equal(kept.rows(0, 5), whole[:5])
+    assert made == [*bands, bands[0]]
