@@ -34,8 +34,13 @@ def print_policies(found: "Calibration", console: Console) -> None:
             if (other.candidate.policy, other.candidate.limits) == (policy, default)
         )
         for shown in dict.fromkeys((one, usual)):
-            table.add_row(*_row(shown), style="bold" if shown == found.chosen else None)
+            is_winner = shown is one and policy == found.chosen.candidate.policy
+            table.add_row(*_row(shown), style="bold" if is_winner else None)
     console.print(table)
+    of_copies = found.report["fallback"]["policies"]
+    if len(of_copies) > 1:
+        errors = ", ".join(f"{policy} {count}" for policy, count in of_copies.items())
+        console.print(f"no clear difference; errors on spoilt copies: {errors}", markup=False)
     console.print(f"wins: {_text(found.chosen.candidate)}", markup=False)
 
 
@@ -63,12 +68,12 @@ def _asked(candidate: "Candidate") -> tuple[str, str]:
 def _text(candidate: "Candidate") -> str:
     speckles, agree = _asked(candidate)
     limits = candidate.limits
-    spots = f"spots up to {limits.spot_px} px below {limits.spot_mean_below:g}" if limits.spot_px else ""
     parts = [
         candidate.policy,
         f"speckles {speckles}" if speckles else "",
         f"agree {agree}" if agree else "",
-        spots,
+        f"spots up to {limits.spot_px} px below {limits.spot_mean_below:g}" if limits.spot_px else "",
+        f"classical below {limits.fallback_below:g}" if limits.fallback_below else "",
     ]
     return ", ".join(part for part in parts if part)
 

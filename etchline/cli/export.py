@@ -65,7 +65,8 @@ def export(
 ) -> None:
     """Make a bundle of a training's networks, calibrated on validation images.
 
-    The policy and limits with the fewest errors are taken; images of test and unseen are never looked at.
+    The policy and limits with the fewest errors are taken, and where these images do not tell policies apart,
+    those with the fewest on spoilt copies of them; images of test and unseen are never looked at.
     With --engine, OUT_DIR may be a bundle, which is copied. An engine that does not give what torch gives
     stays out of the new bundle: exit code 1.
     """

@@ -174,6 +174,10 @@ def test_the_same_lines_are_no_different_lines():
     assert show_different_lines(compare_lines(own, other, 0.5))
     assert show_different_lines(compare_lines(other, own, 1.0))
     assert show_different_lines(compare_lines(own, 255 - own, 1.0))
+    metal, end = np.full((60, 60), 255, np.uint8), np.zeros((60, 60), np.uint8)
+    end[20:30, 50:] = 255
+    assert not any(compare_lines(metal, end, 1.0)[:4])
+    assert show_different_lines(compare_lines(metal, end, 1.0))
 
 
 def test_windows_of_a_larger_map_are_measured_alike():
