@@ -121,7 +121,7 @@ def _exported(
     axes = {axis: torch.export.Dim(axis, min=1) for places in free.values() for axis in places.values()}
     shapes = {value: {place: axes[axis] for place, axis in places.items()} for value, places in free.items()}
     try:
-        with _quiet():
+        with _quiet(), torch.no_grad():  # tracing gradients, too, would take a tenth longer
             program: Any = torch.onnx.export(
                 module,
                 examples,
