@@ -26,7 +26,7 @@ from etchline.calibration.cells import (
     origin_of,
     pool_cells,
 )
-from etchline.calibration.fallback import judge_copies, judge_fallback
+from etchline.calibration.fallback import choose_on_copies, judge_copies, judge_fallback
 from etchline.calibration.search import AnswersFolder, Bench, with_parts
 from etchline.datasets import Dataset, ImageEntry
 from etchline.errors import DatasetError
@@ -121,7 +121,7 @@ def calibrate(
         candidates = [one.candidate for one in list_contenders(scored)]
         copies = judge_copies(bundle, dataset, entries, esd, candidates, held_out, jobs=jobs, steps=steps)
         judged = {one: judge_fallback(found) for one, found in zip(candidates, copies, strict=True)}
-        plain = min(candidates, key=lambda one: judged[one].errors)  # of equal ones the simplest
+        plain = choose_on_copies(judged)
         limits = replace(plain.limits, fallback_below=judged[plain].below)
         (chosen,) = _score(bench, [Candidate(plain.policy, limits)], held_out)
         confidence, reliabilities = _fit(bench, plain, own)

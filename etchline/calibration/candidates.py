@@ -1,11 +1,8 @@
 """What the arbitration may be: policies and limits, and which of them is the best."""
 
 import itertools
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
-
-import numpy as np
 
 from etchline.backends.interface import Role
 from etchline.evaluation import EsdCounts
@@ -111,8 +108,10 @@ def is_clearly_worse(errors_n: Sequence[int], fewest_n: Sequence[int]) -> bool:
 
     Source: the one-standard-error rule of Breiman et al., "Classification and Regression Trees", 1984.
     """
-    more_n = np.subtract(errors_n, fewest_n)
-    return bool(more_n.sum() > math.sqrt(len(more_n)) * more_n.std())
+    more = [own - other for own, other in zip(errors_n, fewest_n, strict=True)]
+    total, squares, count = sum(more), sum(one * one for one in more), len(more)
+    # The sum against sqrt(count) standard deviations, squared: whole numbers know equality.
+    return total > 0 and count * total**2 > count * squares - total**2
 
 
 def _errors_by_image(one: Scored) -> list[int]:

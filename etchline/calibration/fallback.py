@@ -179,6 +179,11 @@ def judge_fallback(copies: Sequence[JudgedCopy]) -> JudgedFallback:
     return JudgedFallback(below, tuple(copies))
 
 
+def choose_on_copies(judged: Mapping[Candidate, JudgedFallback]) -> Candidate:
+    """The candidate with the fewest errors on the copies, of equal ones the first."""
+    return min(judged, key=lambda one: judged[one].errors)
+
+
 def _errors_under(copies: Sequence[JudgedCopy], limit: float) -> int:
     """Errors where the classical result is taken below this confidence."""
     return sum(_errors_each(copies, limit))
@@ -213,7 +218,7 @@ def _judge_copy(
     for candidate in candidates:
         arbitrated = fit.under(candidate.policy, candidate.limits)
         familiarity = arbitrated.familiarity()
-        assert familiarity is not None  # both models have a calibration here
+        assert familiarity is not None  # all models have a calibration here
         by_network = evaluate_masks(mask_of(arbitrated, source), truth_hw, esd).counts
         errors = by_network.errors, by_classical.errors
         copies.append(JudgedCopy(spoiling != AS_IT_IS, familiarity, *errors, by_network.lines))

@@ -55,7 +55,9 @@ FEATURE_NAMES = (
 ALONE = (0.0,) * len(MODEL_FEATURES)
 """`MODEL_FEATURES` of a result that has no other beside it."""
 _MODEL_COUNTS = 4  # of these, before the score
+_UNEQUAL = MODEL_FEATURES.index("unequal")
 MOST_EDGE_SHARE = 0.1
+"""So many pixels differ where each edge of lines 20 px apart, as nano sees them, lies a pixel further on."""
 # Levels that reach the outermost two thresholds where both results agree, where one says line, the other.
 _LEVELS_OF_BOTH = np.zeros(256, np.uint8)
 _LEVELS_OF_BOTH[:4] = 0, LINE - NEAR, LINE + NEAR, 255  # neither, the other alone, the own alone, both
@@ -105,7 +107,7 @@ def show_different_lines(of_models: tuple[float, ...]) -> bool:
     What is all metal for one and the end of a line for the other has the same topology, but hardly a pixel is
     equal; along the edges of the same lines some always differ.
     """
-    return any(of_models[:_MODEL_COUNTS]) or of_models[-1] > MOST_EDGE_SHARE
+    return any(of_models[:_MODEL_COUNTS]) or of_models[_UNEQUAL] > MOST_EDGE_SHARE
 
 
 def measure_cell(

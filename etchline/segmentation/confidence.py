@@ -98,7 +98,8 @@ class CellCalibration(BaseModel):
     def _names_match(self) -> "CellCalibration":
         features = len(self.feature_names)
         if not features or self.feature_names != FEATURE_NAMES[:features]:
-            raise ValueError(f"feature_names must be {list(FEATURE_NAMES)}, got {list(self.feature_names)}")
+            known, got = list(FEATURE_NAMES), list(self.feature_names)
+            raise ValueError(f"feature_names must be {known} or the first of them, got {got}")
         if len(self.coefficients) != features:
             raise ValueError(f"{len(self.coefficients)} coefficients for {features} features")
         if self.typical is not None:
@@ -124,7 +125,8 @@ class CellCalibration(BaseModel):
 
     def _from(self, values: tuple[float, ...]) -> float:
         odds = self.intercept + math.fsum(
-            weight * value for weight, value in zip(self.coefficients, values, strict=False)
+            weight * value
+            for weight, value in zip(self.coefficients, values[: len(self.coefficients)], strict=True)
         )
         return 1.0 / (1.0 + math.exp(min(odds, 700.0)))  # exp overflows at 710
 

@@ -118,7 +118,7 @@ class NetworkFit:
         self._of_models: dict[tuple[Role, int, int], dict[int, tuple[float, ...]]] = {}
         self._classical = ClassicalRows(source)
         self._keeps_answers = False
-        self._joined = KeptRows(self._join, self._levels.native_height)
+        self._joined = KeptRows(self._levels.native_height)
         self._kept_rows: dict[tuple[CellSource, int, int], Uint8Array] = {}
 
     @property
@@ -144,7 +144,7 @@ class NetworkFit:
         other._settings = replace(self._settings, policy=policy, limits=limits)
         other._verdicts, other._decided = {}, {}
         other._familiarity = None
-        other._joined = KeptRows(other._join, other._levels.native_height)
+        other._joined = KeptRows(other._levels.native_height)
         for role in other._settings.roles:
             if role not in self._maps:
                 self._maps[role] = self._views.map(role)
@@ -199,13 +199,13 @@ class NetworkFit:
         return self._compared(source, row, alike)[patch.column]
 
     def rows(self, top: int, bottom: int) -> Uint8Array:
-        """The probabilities of image rows [top, bottom), which lie in the field."""
+        """The probabilities of image rows [top, bottom), which lie in the field; not to be written to."""
         first, last = self._source.field_rows
         # Whether a component is a spot shows within this reach.
         reach = self._spot_px
         upper, lower = max(top - reach, first), min(bottom + reach, last)
         self._forget(upper - first)
-        map_hw = self._joined.rows(upper - first, lower - first)
+        map_hw = self._joined.rows(upper - first, lower - first, self._join)
         if reach:
             map_hw = map_hw.copy()  # a kept map stays as it is
             erase_spots(map_hw, reach, self._settings.limits.spot_mean_below)

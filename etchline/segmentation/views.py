@@ -134,19 +134,24 @@ class KeptRows:
     """Rows of a map that are made once, band by band, and kept until `forget`.
 
     Args:
-        make: gives rows [top, bottom) of the map, uint8 (bottom - top, width), whatever they are.
         height: rows of the map.
     """
 
-    def __init__(self, make: Callable[[int, int], Uint8Array], height: int) -> None:
-        self._make = make
+    def __init__(self, height: int) -> None:
         self._height = height
         self._bands: dict[int, Uint8Array] = {}
 
-    def rows(self, top: int, bottom: int) -> Uint8Array:
-        """Rows [top, bottom), at least one; not to be written to."""
+    def rows(self, top: int, bottom: int, make: Callable[[int, int], Uint8Array]) -> Uint8Array:
+        """Rows [top, bottom), at least one; not to be written to.
+
+        Args:
+            top: first row.
+            bottom: row after the last.
+            make: gives rows of the map, uint8 (rows, width). It is not kept: what it belongs to would hold
+                itself, and with it an image's answers, until the garbage collector comes.
+        """
         first = top // BAND_ROWS
-        bands = [self._band(number) for number in range(first, (bottom - 1) // BAND_ROWS + 1)]
+        bands = [self._band(number, make) for number in range(first, (bottom - 1) // BAND_ROWS + 1)]
         joined_hw = bands[0] if len(bands) == 1 else np.concatenate(bands)
         return joined_hw[top - first * BAND_ROWS : bottom - first * BAND_ROWS]
 
@@ -155,10 +160,10 @@ class KeptRows:
         for number in [kept for kept in self._bands if (kept + 1) * BAND_ROWS <= top]:
             del self._bands[number]
 
-    def _band(self, number: int) -> Uint8Array:
+    def _band(self, number: int, make: Callable[[int, int], Uint8Array]) -> Uint8Array:
         if number not in self._bands:
             first = number * BAND_ROWS
-            self._bands[number] = self._make(first, min(first + BAND_ROWS, self._height))
+            self._bands[number] = make(first, min(first + BAND_ROWS, self._height))
         return self._bands[number]
 
 
@@ -179,7 +184,7 @@ class ViewMap:
         self._segment = segment
         self._spans = [_rows_of(row) for row in views]
         self._answers: dict[int, list[Answer]] = {}
-        self._blended = KeptRows(self._blend, self._spans[-1][1])
+        self._blended = KeptRows(self._spans[-1][1] if views else 0)
 
     def answers(self, row: int) -> list[Answer]:
         """The answers for one row of views, from the left."""
@@ -195,14 +200,16 @@ class ViewMap:
         return [answer for answer in answers if answer.box_xyxy[0] < x1 and x0 < answer.box_xyxy[2]]
 
     def rows(self, top: int, bottom: int, taken: Callable[[Patch], bool] | None = None) -> Uint8Array:
-        """The blended map of field rows [top, bottom), at least one, over the whole width.
+        """The blended map of field rows [top, bottom), at least one, over the whole width; only to be read.
 
         Args:
             top: first row.
             bottom: row after the last.
             taken: whether a view's answer takes part; all do by default. 0 where none does.
         """
-        return self._blend(top, bottom, taken) if taken else self._blended.rows(top, bottom)
+        if taken:
+            return self._blend(top, bottom, taken)
+        return self._blended.rows(top, bottom, self._blend)
 
     def _blend(self, top: int, bottom: int, taken: Callable[[Patch], bool] | None = None) -> Uint8Array:
         touching = [row for row, (first, last) in enumerate(self._spans) if first < bottom and top < last]
@@ -215,7 +222,7 @@ class ViewMap:
         return blend(parts, top, bottom, self._views[0][-1].box_xyxy[2])
 
     def forget(self, top: int) -> None:
-        """Drops the answers for views that end above row `top`."""
+        """Drops the answers for views, and the blended rows, that end above row `top`."""
         self._blended.forget(top)
         for row in [kept for kept in self._answers if self._spans[kept][1] <= top]:
             del self._answers[row]

@@ -41,12 +41,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}); choose another folder"
-        ) from error
+        raise _unwritable(path, error) from error
     finally:
         with contextlib.suppress(OSError):  # nothing there to remove, not even the folder
             temporary.unlink()
+
+
+def _move(staging: Path, folder: Path) -> None:
+    """On POSIX an empty folder gives way to the new one in the same step."""
+    try:
+        staging.replace(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise FolderTakenError(f"{folder}: holds something by now; choose another folder") from error
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another folder")
 
 
 @contextlib.contextmanager
@@ -61,13 +73,9 @@ def staged(folder: Path) -> Iterator[Path]:
     try:
         staging.mkdir(parents=True)
         yield staging
-        # On POSIX an empty folder gives way to the new one in the same step.
-        staging.replace(folder)
+        _move(staging, folder)
     except OSError as error:
-        kind = FolderTakenError if error.errno in (errno.ENOTEMPTY, errno.EEXIST) else OutputError
-        raise kind(
-            f"{folder}: cannot be written ({error.strerror or error}); choose another folder"
-        ) from error
+        raise _unwritable(folder, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

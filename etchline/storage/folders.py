@@ -1,5 +1,6 @@
 """Whole folders from a store and into a store."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -100,11 +101,11 @@ def publish_folder(
 
     No file is ever replaced. What an interrupted publication of the same content has left is kept, and
     publishing the same content again succeeds. Of two that publish different contents at once, at most one
-    succeeds, and what it published is whole. On a disk a folder that is not there yet, or empty, appears in
-    one step. A location whose last part is `sha256-` and a digest takes only what has that digest, so that
-    different contents never meet there. Elsewhere in S3 the one that fails may have put files that the other
-    one does not have: `last` is not put while there are such, and both are told, unless a file of the one
-    that fails is on its way while the other one takes its last look.
+    succeeds, and what it published is whole. On a disk a folder that is not there yet appears in one step, or
+    not at all. A location whose last part is `sha256-` and a digest takes only what has that digest, so that
+    different contents never meet there. Elsewhere, in S3 or in a folder that is there already, the one that
+    fails may have put files that the other one does not have: `last` is not put while there are such, and
+    both are told, unless a file of the one that fails is on its way while the other one takes its last look.
 
     Args:
         folder: where the files lie.
@@ -115,6 +116,7 @@ def publish_folder(
     Raises:
         StorageError: `last` is not there, or its digest is not the location's; the location holds other
             content, or somebody has put other files there meanwhile; or it cannot be written.
+        OutputError: a local folder cannot be written.
     """
     store = open_store(location)
     names = _names(folder)
@@ -127,7 +129,7 @@ def publish_folder(
         raise _taken(store, _some(surplus))
     digest = file_sha256(folder / last)
     _check_not_taken(store, last, digest)
-    if not there and isinstance(store, LocalStore):
+    if isinstance(store, LocalStore) and not os.path.lexists(store.location):
         if _publish_at_once(folder, Path(store.location), names, last, track):
             return
         track = untracked  # all of it has been shown

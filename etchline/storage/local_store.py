@@ -34,17 +34,17 @@ class LocalStore:
         return "file" if self._path.exists() else "nothing"
 
     def files(self) -> list[StoredFile]:
-        """See `Store.files`. What a killed copy to here has left is no file."""
+        """See `Store.files`. What a killed copy or publication has left is no file."""
         found: list[StoredFile] = []
         if self.kind() != "folder":
             return found
         for path in files_below(self._path):
-            if is_temporary(path.name):
+            name = path.relative_to(self._path)
+            if any(is_temporary(part) for part in name.parts):
                 continue
             with _readable(path):
                 facts = path.stat()
-            name = path.relative_to(self._path).as_posix()
-            found.append(StoredFile(name, facts.st_size, f"{facts.st_ino}-{facts.st_mtime_ns}"))
+            found.append(StoredFile(name.as_posix(), facts.st_size, f"{facts.st_ino}-{facts.st_mtime_ns}"))
         return sorted(found, key=lambda file: file.name)
 
     def sha256(self, name: str) -> str | None:

@@ -69,7 +69,7 @@ def predictor(backend: Backend, role: Role, recipe: Recipe) -> PredictImage:
         levels = FieldLevels(ArraySource(image_hw), AS_IT_IS)
         input_px = backend.view_px(role) * (2 if role == "patch" else 1)
         views = view_rows(height, width, role, input_px, recipe)
-        map_hw = ViewMap(views, lambda row: _answers(backend, role, levels, row)).rows(0, height)
+        map_hw = ViewMap(views, lambda row: _answers(backend, role, levels, row)).rows(0, height).copy()
         erase_spots(map_hw, recipe.validation.spot_px, recipe.validation.spot_mean_below)
         return map_hw
 

@@ -103,6 +103,9 @@ def test_contenders_are_the_policies_that_images_do_not_tell_apart():
         ([4, 0, 0, 0, 2, 2, 1, 3], [0] * 8, True),
         ([0, 1], [3, 3], False),
         ([7], [0], True),
+        ([0, 0, -1, 1, 0, 0, 6, -1, 1], [0] * 9, False),  # by a standard error exactly
+        ([6, 1, 1, 0, 0, 0, 0, -1, -1], [0] * 9, False),
+        ([0, 0, -1, 1, 0, 0, 6, -1, 2], [0] * 9, True),
     ],
 )
 def test_clearly_worse_is_by_more_than_a_standard_error(errors, fewest, worse):

@@ -92,8 +92,7 @@ def errors(counts):
     return sum(counts[kind] for kind in ("opens", "shorts", "false_positives", "false_negatives"))
 
 
-def test_the_chosen_policy_is_never_worse_than_another(exported):
-    """But for chance on images as they are; of those that these do not tell apart it is best on copies."""
+def test_the_chosen_policy_is_a_contender_and_the_best_on_copies(exported):
     report = manifest(exported).validation
     policy = manifest(exported).arbitration.policy
     assert report["chosen"]["policy"] == policy

@@ -5,10 +5,12 @@ import pytest
 
 pytest.importorskip("torch", reason="the extra `train` is not installed")
 
+from etchline.calibration.candidates import Candidate
 from etchline.calibration.fallback import (
     SPOILT,
     JudgedCopy,
     JudgedFallback,
+    choose_on_copies,
     judge_fallback,
 )
 from tests.segmentation.drawing import tracks
@@ -39,6 +41,20 @@ def test_ordinary_images_do_not_pay_for_spoilt_ones():
     hopeless = [JudgedCopy(True, 0.88, 120, 40, 50)] * 15
     assert judge_fallback([*ordinary, *hopeless]).below == 0.0
     assert judge_fallback([*ordinary, *hopeless, JudgedCopy(True, 0.2, 9, 3, 50)]).below == 0.25
+
+
+def test_the_fewest_errors_on_copies_win_and_of_equal_ones_the_simplest():
+    patch, paper, confidence = (Candidate(policy) for policy in ("patch", "paper", "confidence"))
+
+    def judged(network, classical):
+        return JudgedFallback(
+            0.35, (JudgedCopy(False, 0.9, network, 9, 50), JudgedCopy(True, 0.2, 90, classical, 50))
+        )
+
+    found = {patch: judged(3, 40), paper: judged(5, 30), confidence: judged(6, 29)}
+    assert choose_on_copies(found) == paper
+    assert choose_on_copies({**found, confidence: judged(6, 28)}) == confidence
+    assert choose_on_copies({**found, patch: judged(1, 0)}) == patch
 
 
 def test_the_report_says_what_it_is_worth():

@@ -205,13 +205,13 @@ def test_rows_are_made_once_until_they_are_forgotten():
         made.append((top, bottom))
         return whole[top:bottom]
 
-    kept = KeptRows(make, len(whole))
+    kept = KeptRows(len(whole))
     for top, bottom in [(0, 1), (10, 200), (BAND_ROWS - 1, BAND_ROWS), (100, len(whole)), (0, len(whole))]:
-        assert np.array_equal(kept.rows(top, bottom), whole[top:bottom])
+        assert np.array_equal(kept.rows(top, bottom, make), whole[top:bottom])
     bands = [(0, BAND_ROWS), (BAND_ROWS, 2 * BAND_ROWS), (2 * BAND_ROWS, len(whole))]
     assert made == bands
     kept.forget(2 * BAND_ROWS - 1)
-    assert np.array_equal(kept.rows(BAND_ROWS, len(whole)), whole[BAND_ROWS:])
+    assert np.array_equal(kept.rows(BAND_ROWS, len(whole), make), whole[BAND_ROWS:])
     assert made == bands
-    assert np.array_equal(kept.rows(0, 5), whole[:5])
+    assert np.array_equal(kept.rows(0, 5, make), whole[:5])
     assert made == [*bands, bands[0]]

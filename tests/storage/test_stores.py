@@ -20,6 +20,7 @@ from etchline.storage import (
     s3_new_object,
     upload_folder,
 )
+from etchline.storage.local_store import LocalStore
 from etchline.storage.s3_client import s3_client
 from tests.s3_server import ENDPOINT_VARIABLE, S3, make_bucket
 
@@ -124,6 +125,8 @@ class TestPublishing:
             assert total == len(FILES) - 1
             for name in names:
                 assert "bundle.json" not in {file.name for file in store.files()}
+                # A disk has all of it or nothing.
+                assert store.kind() == "nothing" or not isinstance(store, LocalStore)
                 yield name
 
         publish_folder(folder, location, track=watch)
@@ -228,6 +231,7 @@ class TestPublishing:
         download_folder(location, tmp_path / "copy")
         there = tree(tmp_path / "copy")
         assert len(succeeded) <= 1
+        assert succeeded or not isinstance(open_store(location), LocalStore)
         for name in succeeded:
             assert there == contents[name]
         assert there["shared"] in (b"a", b"b")
