@@ -159,9 +159,8 @@ class RecordedBackend:
         answers = FieldLevels(ArraySource(probability_hw), _AsItIs())  # type: ignore[arg-type]
         for role in self.roles:
             edge_px, cut = self.view_px(role), cut_patch if role == "patch" else cut_full
-            for row in tile(
-                levels.height, levels.width, edge_px if role == "patch" else max(WIDTH, HEIGHT), 0.1
-            ):
+            view_px = edge_px if role == "patch" else max(WIDTH, HEIGHT)
+            for row in tile(levels.height, levels.width, view_px, 0.1):
                 for view in row:
                     shown_hw = cut(levels, view.box_xyxy, edge_px)
                     self._answers[role, view_key(shown_hw)] = cut(answers, view.box_xyxy, edge_px)
