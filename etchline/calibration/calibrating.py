@@ -14,6 +14,8 @@ from etchline.calibration.candidates import (
     best_by_policy,
     list_candidates,
     list_contenders,
+    list_opinions,
+    list_spot_means,
     list_spots,
     policies_of,
 )
@@ -87,9 +89,10 @@ def calibrate(
 ) -> Calibration:
     """The best arbitration by the dataset's validation images, and its confidence.
 
-    Of each policy the limits with the fewest errors are candidates. Those that are not clearly worse than the
-    best of them are also judged on spoilt copies, where the one with the fewest errors, falling back where
-    that helps, wins: what validation images do not tell apart is chosen by images that are harder.
+    Of each policy the limits with the fewest errors are candidates; how much of a say the model has that is
+    not taken, and which spots are erased then, is found last, for those limits. Candidates that are not clearly
+    worse than the best of them are also judged on spoilt copies, where the one with the fewest errors, falling
+    back where that helps, wins: what validation images do not tell apart is chosen by images that are harder.
     Images are segmented as `etchline segment` does it, with `--scale auto`.
 
     Args:
@@ -118,6 +121,11 @@ def calibrate(
         own = {role: pool_cells(cells) for role, cells in bench.own_cells().items()}
         held_out = _held_out(bench, own)
         scored = _score(bench, list_candidates(policies, best(spots).candidate.limits), held_out)
+        # A second opinion makes maps softer, and spots with them.
+        for listed in (list_opinions, list_spot_means):
+            settled = [one.candidate for one in best_by_policy(scored).values()]
+            if more := listed(settled):
+                scored += _score(bench, more, held_out)
         candidates = [one.candidate for one in list_contenders(scored)]
         copies = judge_copies(bundle, dataset, entries, esd, candidates, held_out, jobs=jobs, steps=steps)
         judged = {one: judge_fallback(found) for one, found in zip(candidates, copies, strict=True)}

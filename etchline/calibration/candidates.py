@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from etchline.backends.interface import Role
+from etchline.backends.interface import ROLES, Role
 from etchline.evaluation import EsdCounts
 from etchline.segmentation.arbitration import ArbitrationLimits, Policy
 
@@ -14,7 +14,9 @@ AGREE_SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
 GUARDED_AGREE_SHARES = (0.6, 0.7, 0.8, 0.9, 0.95)
 
 SPOTS_PX = (16, 24, 40, 64)
-SPOT_MEANS = (0.7, 0.8, 0.9, 1.0)
+SPOT_MEANS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+SECOND_OPINIONS = (0.2, 0.3, 0.4)
 
 SIMPLEST_FIRST: tuple[Policy, ...] = ("patch", "full", "guarded", "paper", "confidence")
 """One network needs half of the time of two, and `paper` trusts the full model furthest."""
@@ -72,6 +74,26 @@ def list_candidates(policies: Collection[Policy], spots: ArbitrationLimits = _DE
         grid = itertools.product(SPECKLES, SPECKLES, agree, guarded)
         found.extend(Candidate(policy, ArbitrationLimits(*limits, *of_spots)) for limits in grid)
     return found
+
+
+def list_spot_means(chosen: Collection[Candidate]) -> list[Candidate]:
+    """Candidates that erase spots, each with the other means below which they do."""
+    return [
+        replace(one, limits=replace(one.limits, spot_mean_below=mean))
+        for one in chosen
+        for mean in SPOT_MEANS
+        if one.limits.spot_px and mean != one.limits.spot_mean_below
+    ]
+
+
+def list_opinions(chosen: Collection[Candidate]) -> list[Candidate]:
+    """Candidates of two models, each with every say of the second one but none."""
+    return [
+        replace(one, limits=replace(one.limits, second_opinion=share))
+        for one in chosen
+        for share in SECOND_OPINIONS
+        if one.policy not in ROLES
+    ]
 
 
 def policies_of(roles: Collection[Role]) -> tuple[Policy, ...]:

@@ -73,6 +73,7 @@ def _text(candidate: "Candidate") -> str:
         f"speckles {speckles}" if speckles else "",
         f"agree {agree}" if agree else "",
         f"spots up to {limits.spot_px} px below {limits.spot_mean_below:g}" if limits.spot_px else "",
+        f"second opinion {limits.second_opinion:g}" if limits.second_opinion else "",
         f"classical below {limits.fallback_below:g}" if limits.fallback_below else "",
     ]
     return ", ".join(part for part in parts if part)

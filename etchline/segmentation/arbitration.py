@@ -41,9 +41,11 @@ class ArbitrationLimits:
         spot_mean_below: of these only the ones whose mean probability is lower; 1: all.
         fallback_below: where the networks' results have a lower mean confidence, the image is unlike what
             they have learnt and the classical result is taken for all of it; 0: never, as in the paper.
+        second_opinion: how much the model that was not taken has a say: the share of its log odds in the
+            result, where the taken one's have the rest; 0: none, as in the paper; 0.5: both count alike.
 
     Raises:
-        SettingsError: a limit on speckles below 1, a share outside [0, 1], or a negative size.
+        SettingsError: a limit on speckles below 1, a share outside its range, or a negative size.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # it stands in bundle.json
@@ -55,6 +57,7 @@ class ArbitrationLimits:
     spot_px: int = 0
     spot_mean_below: float = 1.0
     fallback_below: float = 0.0
+    second_opinion: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("patch_speckles", "full_speckles"):
@@ -63,6 +66,10 @@ class ArbitrationLimits:
         for name in ("agree_share", "guarded_agree_share", "spot_mean_below", "fallback_below"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(f"arbitration limit {name}={getattr(self, name)}: must lie in [0, 1]")
+        if not 0 <= self.second_opinion <= 0.5:
+            raise SettingsError(
+                f"arbitration limit second_opinion={self.second_opinion}: must lie in [0, 0.5]"
+            )
         if self.spot_px < 0:
             raise SettingsError(f"arbitration limit spot_px={self.spot_px}: must not be negative")
 

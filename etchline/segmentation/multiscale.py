@@ -5,7 +5,7 @@ Source: SAMSEM, sections 3.2 and 3.6.
 
 import copy
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +28,7 @@ from etchline.segmentation.classical import ClassicalRows
 from etchline.segmentation.familiarity import SPECKLED, mean_confidence
 from etchline.segmentation.network_settings import NetworkSettings
 from etchline.segmentation.normalise import Normalisation, fit_normalisation
+from etchline.segmentation.probability import weigh_opinions
 from etchline.segmentation.record import CellSource
 from etchline.segmentation.resampling import apply_taps, taps
 from etchline.segmentation.scale import ScaleChoice, choose_scale, estimate_pitch
@@ -151,7 +152,7 @@ class NetworkFit:
         return other
 
     def sources(self) -> tuple[CellSource, ...]:
-        """What is taken for each patch, row by row; equal sources give equal maps."""
+        """What is taken for each patch, row by row; equal sources, spots and shares give equal maps."""
         return tuple(verdict.source for row in self._patches for verdict in self._row_verdicts(row[0].row))
 
     def own_values(self, role: Role) -> list[tuple[BoxXyxy, tuple[float, ...]]]:
@@ -330,7 +331,7 @@ class NetworkFit:
         known = self._of_models.setdefault((role, row[0].row, len(self._settings.roles)), {})
         new = [patch.column for patch in chosen if patch.column not in known]
         if new:
-            other: Role = "full" if role == "patch" else "patch"
+            other = _other(role)
             own_maps = self._own_maps(role, row)
             other_maps = self._own_maps(other, row) if other in self._settings.roles else own_maps
             scores = self._own_scores(role, row)
@@ -354,29 +355,46 @@ class NetworkFit:
         return [np.ascontiguousarray(full_hw[:, p.box_xyxy[0] : p.box_xyxy[2]]) for p in patches]
 
     def _rows_of(self, source: CellSource, top: int, bottom: int) -> Uint8Array:
-        """One source's map of field rows [top, bottom), in the image's pixels."""
-        if not self._keeps_answers or source == "patch":  # the patch model's depends on the verdicts
-            return self._blended_rows(source, top, bottom)
-        key = (source, top, bottom)
-        if key not in self._kept_rows:
-            self._kept_rows[key] = self._blended_rows(source, top, bottom)
-        return self._kept_rows[key]
-
-    def _blended_rows(self, source: CellSource, top: int, bottom: int) -> Uint8Array:
+        """Field rows [top, bottom) as they are where a source is taken, in the image's pixels."""
         if source == "classical":
-            return self._classical.rows(top, bottom)
+            return self._kept("classical", top, bottom)
+        share, other = self._settings.limits.second_opinion, _other(source)
+        # What the patch model said where another result is taken must not show in overlaps as its own.
+        own_hw = (
+            self._blended_rows("patch", top, bottom, self._is_from_patch)
+            if source == "patch"
+            else self._kept("full", top, bottom)
+        )
+        if not share or other not in self._settings.roles:
+            return own_hw
+        return weigh_opinions(own_hw, self._kept(other, top, bottom), share)
+
+    def _kept(self, source: CellSource, top: int, bottom: int) -> Uint8Array:
+        """One source's whole map, which does not depend on the verdicts; kept where the fit is shared."""
+        key = (source, top, bottom)
+        if key in self._kept_rows:
+            return self._kept_rows[key]
+        if source == "classical":
+            rows_hw = self._classical.rows(top, bottom)
+        else:
+            rows_hw = self._blended_rows(source, top, bottom)
+        if self._keeps_answers:
+            self._kept_rows[key] = rows_hw
+        return rows_hw
+
+    def _blended_rows(
+        self, role: Role, top: int, bottom: int, taken: Callable[[Patch], bool] | None = None
+    ) -> Uint8Array:
         native_height, native_width = self._levels.native_height, self._levels.native_width
         height, width = self._levels.height, self._levels.width
-        taken = self._is_from_patch if source == "patch" else None
         if (native_height, native_width) == (height, width):
-            return self._maps[source].rows(top, bottom, taken)
+            return self._maps[role].rows(top, bottom, taken)
         rows = taps(height, native_height, top, bottom)
         columns = taps(width, native_width, 0, native_width)
-        scaled_hw = self._maps[source].rows(rows.first, rows.last, taken)
+        scaled_hw = self._maps[role].rows(rows.first, rows.last, taken)
         return apply_taps(scaled_hw[:, columns.first : columns.last], rows, columns)
 
     def _is_from_patch(self, patch: Patch) -> bool:
-        """What the patch model said where another result is taken must not show in overlaps."""
         return self._row_verdicts(patch.row)[patch.column].source == "patch"
 
     def _forget(self, top: int) -> None:
@@ -388,6 +406,10 @@ class NetworkFit:
         for views in self._maps.values():
             # Judging a row of patches needs the full map from the row's first row on.
             views.forget(int(top * down) - self._patch_px - 1)
+
+
+def _other(role: Role) -> Role:
+    return "full" if role == "patch" else "patch"
 
 
 def _piece(map_hw: Uint8Array, box_xyxy: BoxXyxy, top: int, bottom: int) -> Uint8Array:

@@ -10,6 +10,8 @@ from etchline.calibration.candidates import (
     is_clearly_worse,
     list_candidates,
     list_contenders,
+    list_opinions,
+    list_spot_means,
     list_spots,
     policies_of,
 )
@@ -32,11 +34,30 @@ def test_every_policy_is_tried_with_its_default_limits():
 def test_spots_of_every_size_are_tried_by_one_policy():
     found = list_spots("patch")
     assert found[0] == Candidate("patch")
-    assert len(found) == len(set(found)) == 1 + 4 * 4
+    assert len(found) == len(set(found)) == 1 + 4 * 6
     assert {candidate.policy for candidate in found} == {"patch"}
     spots = ArbitrationLimits(spot_px=12, spot_mean_below=0.7)
     kinds = {(one.limits.spot_px, one.limits.spot_mean_below) for one in list_candidates(POLICIES, spots)}
     assert kinds == {(12, 0.7)}
+
+
+def test_a_second_opinion_is_tried_where_there_are_two():
+    chosen = [Candidate("patch"), Candidate("paper", ArbitrationLimits(agree_share=0.9))]
+    found = list_opinions(chosen)
+    assert [(one.policy, one.limits.second_opinion) for one in found] == [
+        ("paper", 0.2),
+        ("paper", 0.3),
+        ("paper", 0.4),
+    ]
+    assert {one.limits.agree_share for one in found} == {0.9}
+    assert list_opinions(chosen[:1]) == []
+
+
+def test_other_means_are_tried_where_spots_are_erased():
+    spotted = Candidate("full", ArbitrationLimits(spot_px=24, spot_mean_below=0.7))
+    found = list_spot_means([Candidate("patch"), spotted])
+    assert [one.limits.spot_mean_below for one in found] == [0.5, 0.6, 0.8, 0.9, 1.0]
+    assert {(one.policy, one.limits.spot_px) for one in found} == {("full", 24)}
 
 
 def test_limits_that_a_policy_does_not_ask_stay():

@@ -150,6 +150,8 @@ def test_lines_are_no_speckles():
         ({"full_speckles": -5}, "full_speckles=-5"),
         ({"agree_share": 1.5}, r"agree_share=1.5: must lie in \[0, 1\]"),
         ({"guarded_agree_share": -0.1}, "guarded_agree_share=-0.1"),
+        ({"second_opinion": 0.6}, r"second_opinion=0.6: must lie in \[0, 0.5\]"),
+        ({"second_opinion": float("nan")}, "second_opinion=nan"),
     ],
 )
 def test_limits_out_of_range(values, message):
