@@ -89,10 +89,10 @@ def calibrate(
 ) -> Calibration:
     """The best arbitration by the dataset's validation images, and its confidence.
 
-    Of each policy the limits with the fewest errors are candidates; how much of a say the model has that is
-    not taken, and which spots are erased then, is found last, for those limits. Candidates that are not clearly
-    worse than the best of them are also judged on spoilt copies, where the one with the fewest errors, falling
-    back where that helps, wins: what validation images do not tell apart is chosen by images that are harder.
+    Of each policy the limits with the fewest errors are candidates; what say the model has that is not taken,
+    and which spots are erased then, is found last, for those limits. Candidates that are not clearly worse
+    than the best of them are also judged on spoilt copies, where the one with the fewest errors, falling back
+    where that helps, wins: what validation images do not tell apart is chosen by images that are harder.
     Images are segmented as `etchline segment` does it, with `--scale auto`.
 
     Args:
