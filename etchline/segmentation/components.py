@@ -101,9 +101,10 @@ class BandComponents:
 
 
 def _touching(above_w: Int64Array, below_w: Int64Array) -> list[Int64Array]:
-    """Pairs (above, below) of labels that are 8-neighbours across a cut, each (2, n)."""
+    """Pairs (above, below) of labels that are 8-neighbours across a cut, each (2, n), none twice in a row."""
     pairs = []
     for upper, lower in ((above_w, below_w), (above_w[1:], below_w[:-1]), (above_w[:-1], below_w[1:])):
         both = (upper >= 0) & (lower >= 0)
-        pairs.append(np.unique(np.stack((upper[both], lower[both])), axis=1))
+        both[1:] &= (upper[1:] != upper[:-1]) | (lower[1:] != lower[:-1])
+        pairs.append(np.stack((upper[both], lower[both])))
     return pairs

@@ -33,12 +33,18 @@ def count_values(
     return counts
 
 
+@njit(cache=True)
 def median_of(counts: npt.NDArray[np.int64]) -> float:
     """The median of values that occur this often, as `numpy.median` gives it; at least one does."""
-    cumulative = np.cumsum(counts)
-    total = int(cumulative[-1])
-    lower, upper = np.searchsorted(cumulative, ((total - 1) // 2, total // 2), side="right")
-    return (int(lower) + int(upper)) / 2.0
+    total = counts.sum()
+    below, low = 0, -1
+    for value in range(counts.size):
+        below += counts[value]
+        if low < 0 and below > (total - 1) // 2:
+            low = value
+        if below > total // 2:
+            break
+    return (low + value) / 2.0
 
 
 @njit(cache=True)
