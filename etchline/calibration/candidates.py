@@ -77,12 +77,12 @@ def list_candidates(policies: Collection[Policy], spots: ArbitrationLimits = _DE
 
 
 def list_spot_means(chosen: Collection[Candidate]) -> list[Candidate]:
-    """Candidates that erase spots, each with the other means below which they do."""
+    """Candidates with a second opinion that erase spots, each with the other means below which they do."""
     return [
         replace(one, limits=replace(one.limits, spot_mean_below=mean))
         for one in chosen
         for mean in SPOT_MEANS
-        if one.limits.spot_px and mean != one.limits.spot_mean_below
+        if one.limits.second_opinion and one.limits.spot_px and mean != one.limits.spot_mean_below
     ]
 
 

@@ -11,15 +11,9 @@ if TYPE_CHECKING:
 
 
 def print_policies(found: "Calibration", console: Console) -> None:
-    """Prints the best candidate of each policy and the one with default limits, and who wins.
-
-    Spots are the same in all of them.
-    """
+    """Prints the best candidate of each policy and the one with default limits but for spots, and who wins."""
     from etchline.calibration.candidates import best_by_policy
-    from etchline.segmentation.arbitration import ArbitrationLimits
 
-    of_winner = found.chosen.candidate.limits
-    default = ArbitrationLimits(spot_px=of_winner.spot_px, spot_mean_below=of_winner.spot_mean_below)
     number = len(found.scored)
     title = f"{number} candidate{'' if number == 1 else 's'}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -28,11 +22,7 @@ def print_policies(found: "Calibration", console: Console) -> None:
     for name in ("ESD %", "opens", "shorts", "false +", "false -", "lines"):
         table.add_column(name, justify="right", no_wrap=True)
     for policy, one in best_by_policy(found.scored).items():
-        usual = next(
-            other
-            for other in found.scored
-            if (other.candidate.policy, other.candidate.limits) == (policy, default)
-        )
+        usual = next(other for other in found.scored if _is_usual(other.candidate, policy))
         for shown in dict.fromkeys((one, usual)):
             is_winner = shown is one and policy == found.chosen.candidate.policy
             table.add_row(*_row(shown), style="bold" if is_winner else None)
@@ -54,6 +44,15 @@ def print_confidence(found: "Calibration", console: Console) -> None:
         f"the target is {'reached' if found.report['target']['reached'] else 'not reached'}",
         markup=False,
     )
+
+
+def _is_usual(candidate: "Candidate", policy: str) -> bool:
+    """Whether the candidate is of that policy with default limits, whatever spots it erases."""
+    from etchline.segmentation.arbitration import ArbitrationLimits
+
+    spots = candidate.limits.spot_px, candidate.limits.spot_mean_below
+    default = ArbitrationLimits(spot_px=spots[0], spot_mean_below=spots[1])
+    return (candidate.policy, candidate.limits) == (policy, default)
 
 
 def _asked(candidate: "Candidate") -> tuple[str, str]:

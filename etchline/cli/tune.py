@@ -25,7 +25,9 @@ def tune(
     dataset: Annotated[
         Path, typer.Argument(help="Folder with dataset.json; only its split val is used."), READ
     ],
-    bundle: Annotated[Path, typer.Option(metavar="DIR", help="The bundle whose networks are used."), READ],
+    bundle: Annotated[
+        Path, typer.Option(metavar="DIR|nano", help="The bundle whose networks are used."), READ
+    ],
     step: Annotated[Literal["arbitration"], typer.Option(help="What is chosen: the policy and its limits.")],
     out: Annotated[
         Path | None,
@@ -43,11 +45,12 @@ def tune(
     with exit_codes(debug):
         need_packages("tune")
         from etchline.bundle import load_bundle
+        from etchline.bundle.shipped import bundle_folder
         from etchline.calibration.calibrating import candidate_json
         from etchline.calibration.exporting import tune_arbitration
         from etchline.datasets import load_dataset
 
-        loaded = load_bundle(bundle)
+        loaded = load_bundle(bundle_folder(str(bundle)))
         found, new = tune_arbitration(loaded, load_dataset(dataset), out, jobs=jobs, steps=progress)
         if json_output:
             print_json(

@@ -53,11 +53,13 @@ def test_a_second_opinion_is_tried_where_there_are_two():
     assert list_opinions(chosen[:1]) == []
 
 
-def test_other_means_are_tried_where_spots_are_erased():
-    spotted = Candidate("full", ArbitrationLimits(spot_px=24, spot_mean_below=0.7))
-    found = list_spot_means([Candidate("patch"), spotted])
+def test_other_means_are_tried_where_spots_are_erased_by_two_models():
+    spotted = ArbitrationLimits(spot_px=24, spot_mean_below=0.7, second_opinion=0.3)
+    alone = replace(spotted, second_opinion=0.0)
+    spotless = ArbitrationLimits(second_opinion=0.3)
+    found = list_spot_means([Candidate("paper", one) for one in (alone, spotted, spotless)])
     assert [one.limits.spot_mean_below for one in found] == [0.5, 0.6, 0.8, 0.9, 1.0]
-    assert {(one.policy, one.limits.spot_px) for one in found} == {("full", 24)}
+    assert {replace(one.limits, spot_mean_below=0.7) for one in found} == {spotted}
 
 
 def test_limits_that_a_policy_does_not_ask_stay():

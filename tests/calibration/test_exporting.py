@@ -146,7 +146,8 @@ def test_progress_is_shown(training, dataset, tmp_path):
         ("pitch", 3),
         ("arbitration", 4),
         ("each model", 4),
-        ("arbitration", 4),
+        ("arbitration", 4),  # the limits
+        ("arbitration", 4),  # the second opinion; without spots nothing more
         ("spoilt copies", len(SPOILT)),
         ("arbitration", 4),
         ("confidence", 4),
@@ -317,7 +318,9 @@ def test_tuning_makes_a_child(exported, dataset, tmp_path):
     assert made.validation == old.validation
     assert made.arbitration == old.arbitration
     assert made.confidence == old.confidence
-    assert len(found.scored) == 277
+    shares = [one.candidate.limits.second_opinion for one in found.scored]
+    assert shares[:277] == [0.0] * 277
+    assert shares[277:286] == [0.2, 0.3, 0.4] * 3
 
 
 def test_tuning_without_a_folder_writes_nothing(exported, dataset):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -12,6 +13,8 @@ from etchline.bundle import load_bundle
 from etchline.cli.app import app
 from tests.calibration.trainings import write_run
 from tests.training.bars import make_dataset
+
+LIMITS, OPINIONS = 277, 9  # candidates: of all policies, and a second opinion for three of them
 
 pytestmark = pytest.mark.xdist_group("onnx")  # its fixtures are made once
 
@@ -36,7 +39,7 @@ def folder(tmp_path_factory):
 
 def test_export_says_what_it_chose(folder):
     said, bundle = (folder / "said").read_text(), load_bundle(folder / "bundle")
-    assert "277 candidates" in said
+    assert int(re.search(r"(\d+) candidates", said)[1]) >= LIMITS + OPINIONS
     for policy in ("patch", "full", "guarded", "paper", "confidence"):
         assert policy in said
     assert f"wins: {bundle.manifest.arbitration.policy}" in said
@@ -89,7 +92,10 @@ def test_tune_json(folder):
     found = json.loads(run("tune", folder / "data", *options).stdout)
     assert (found["step"], found["digest"]) == ("arbitration", None)
     assert found["parent"] == load_bundle(folder / "bundle").digest
-    assert len(found["candidates"]) == 277
+    tried = [(one["policy"], one["limits"]["second_opinion"]) for one in found["candidates"]]
+    assert sum(not share for _, share in tried) >= LIMITS
+    assert {share for policy, share in tried if policy == "confidence"} == {0.0, 0.2, 0.3, 0.4}
+    assert {share for policy, share in tried if policy == "patch"} == {0.0}
     best = min(
         one["opens"] + one["shorts"] + one["false_positives"] + one["false_negatives"]
         for one in found["candidates"]
@@ -109,6 +115,7 @@ def test_tune_json(folder):
             ("tune", "data", "--bundle", "bundle", "--step", "arbitration", "--out", "bundle"),
             "holds something already",
         ),
+        (("tune", "data", "--bundle", "nano", "--step", "arbitration", "--out", "bundle"), "bundle: holds"),
         (("export", "out", "new", "--dataset", "data", "--jobs", "0"), "--jobs 0: must be 1 or more"),
     ],
 )
