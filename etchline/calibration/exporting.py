@@ -8,16 +8,25 @@ from typing import Literal
 
 from etchline import __version__
 from etchline.backends.interface import Role
-from etchline.bundle import ArbitrationPart, Bundle, ConfidencePart, ProvenancePart, ViewsPart
+from etchline.bundle import (
+    ArbitrationPart,
+    Bundle,
+    ConfidencePart,
+    ProvenancePart,
+    ViewsPart,
+    load_bundle,
+)
 from etchline.bundle.judging import esd_of
 from etchline.bundle.parity import ParityVerdict
 from etchline.bundle.saving import BundleContents, contents_of, save_bundle
 from etchline.bundle.staging import check_free
+from etchline.bundle.torch_networks import load_networks
 from etchline.calibration.calibrating import Calibration, calibrate, validation_entries
 from etchline.calibration.golden import choose_golden
 from etchline.calibration.pitches import measure_pitches
 from etchline.calibration.runs import Run, find_runs, load_network
 from etchline.datasets import Dataset
+from etchline.errors import BundleError
 from etchline.processes import Steps, unseen_steps
 from etchline.segmentation.confidence import default_calibration
 from etchline.segmentation.scale import PitchRange
@@ -68,7 +77,9 @@ class Exported:
 def export(request: ExportRequest, steps: Steps = unseen_steps) -> Exported:
     """The bundle of a training, calibrated on the dataset's validation images.
 
-    The networks are measured as the bundle holds them, rounded to half precision.
+    The networks are measured as the bundle holds them, rounded to half precision. Where only one model went
+    on learning from a bundle, that bundle's other model is measured beside it, and kept if the policy that
+    wins asks it: what it knows of chips in general is worth a second opinion.
 
     Raises:
         BundleError: `bundle_dir` holds something.
@@ -82,18 +93,56 @@ def export(request: ExportRequest, steps: Steps = unseen_steps) -> Exported:
     if request.verify is not None:
         validation_entries(request.verify)
     runs = find_runs(request.out_dir)
-    contents = _uncalibrated(request, runs, steps)
+    other, warnings = _other_model(runs)
+    contents = _uncalibrated(request, runs, other, steps)
     with tempfile.TemporaryDirectory(prefix="etchline-export-") as scratch:
         provisional = save_bundle(Path(scratch) / "bundle", contents)
         esd = next(iter(runs.values())).esd
         found = calibrate(provisional, request.dataset, esd, jobs=request.jobs, steps=steps)
         final = _calibrated(contents, found)
+        if other and other.role == "full" and found.arbitration.policy == "patch":
+            final = _patch_alone(final)
         if request.engine is None:
             bundle, parity = save_bundle(request.bundle_dir, final), None
         else:
             plain = save_bundle(Path(scratch) / "final", final)
             bundle, parity = _with_engine(plain, request, steps)
-    return Exported(bundle, found, _warnings(request, runs, bundle), parity)
+    return Exported(bundle, found, (*warnings, *_warnings(request, runs, bundle)), parity)
+
+
+@dataclass(frozen=True)
+class _OtherModel:
+    """The model of a parent bundle that has not gone on learning."""
+
+    role: Role
+    parent: Bundle
+
+
+def _other_model(runs: dict[Role, Run]) -> tuple[_OtherModel | None, list[str]]:
+    """The parent's other model, where only one has gone on learning; and warnings."""
+    run = next(iter(runs.values()))
+    if len(runs) > 1 or run.parent is None or run.parent_folder is None:
+        return None, []
+    role: Role = "full" if run.role == "patch" else "patch"
+    try:
+        parent = load_bundle(run.parent_folder)
+        if parent.digest != run.parent:
+            raise BundleError(f"{run.parent_folder}: is another bundle now")
+    except BundleError as error:
+        return None, [f"the {role} model of the bundle that training began with cannot be kept: {error}"]
+    return _OtherModel(role, parent) if role in parent.manifest.networks else None, []
+
+
+def _patch_alone(contents: BundleContents) -> BundleContents:
+    """The contents without the full model, which the policy does not ask."""
+    recipe = {role: part for role, part in contents.provenance.recipe.items() if role != "full"}
+    return replace(
+        contents,
+        networks={"patch": contents.networks["patch"]},
+        views=contents.views.model_copy(update={"full_view_px": None}),
+        confidence=contents.confidence.model_copy(update={"full": None}),
+        provenance=contents.provenance.model_copy(update={"recipe": recipe}),
+    )
 
 
 def tune_arbitration(
@@ -143,30 +192,45 @@ def _with_engine(plain: Bundle, request: ExportRequest, steps: Steps) -> tuple[B
     return added.bundle, added.parity
 
 
-def _uncalibrated(request: ExportRequest, runs: dict[Role, Run], steps: Steps) -> BundleContents:
+def _uncalibrated(
+    request: ExportRequest, runs: dict[Role, Run], other: _OtherModel | None, steps: Steps
+) -> BundleContents:
     """The bundle but for the arbitration, the confidence and the report."""
-    first, full = next(iter(runs.values())), runs.get("full")
+    first = next(iter(runs.values()))
     recipe = (runs.get("patch") or first).recipe
     sampling = recipe.sampling
     networks = {role: load_network(run) for role, run in runs.items()}
+    provenance = _provenance(runs)
+    if other:
+        networks[other.role] = load_networks(other.parent)[other.role]
+        theirs = other.parent.manifest.provenance.recipe
+        of_other = {other.role: theirs[other.role]} if other.role in theirs else {}
+        provenance = provenance.model_copy(update={"recipe": provenance.recipe | of_other})
     size = networks["patch" if "patch" in networks else "full"].size
     edge_px = size.patch_px if "patch" in networks else size.input_px
     views = ViewsPart(
         min_overlap=sampling.min_overlap_share,
-        full_view_px=full.recipe.sampling.full_view_px if full else None,
+        full_view_px=_full_view_px(runs, other),
         orientations=recipe.validation.orientations,
     )
     return BundleContents(
         name=request.name or request.bundle_dir.resolve().name,
         networks=networks,
         golden_patch_hw=choose_golden(request.dataset, edge_px, views, is_patch="patch" in networks),
-        arbitration=ArbitrationPart(policy="guarded" if len(runs) > 1 else first.role),
+        arbitration=ArbitrationPart(policy="guarded" if len(networks) > 1 else first.role),
         confidence=ConfidencePart(cells=default_calibration()),
-        provenance=_provenance(runs),
+        provenance=provenance,
         views=views,
         trained_pitch=sampling.trained_pitch
         or pitch_range(measure_pitches(request.dataset, jobs=request.jobs, steps=steps)),
     )
+
+
+def _full_view_px(runs: dict[Role, Run], other: _OtherModel | None) -> int | None:
+    """The edge of full views; that which the full model has learnt."""
+    if other and other.role == "full":
+        return other.parent.manifest.views.full_view_px
+    return runs["full"].recipe.sampling.full_view_px if "full" in runs else None
 
 
 def _provenance(runs: dict[Role, Run]) -> ProvenancePart:

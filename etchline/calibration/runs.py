@@ -28,6 +28,7 @@ class Run:
         dataset_digest: of what it learnt from; `None` where it does not say.
         dataset_folder: where that lay, as the training was given it; likewise.
         parent: digest of the bundle that it started from; `None`: of none.
+        parent_folder: where that lay then.
     """
 
     role: Role
@@ -37,6 +38,7 @@ class Run:
     dataset_digest: str | None
     dataset_folder: Path | None
     parent: str | None
+    parent_folder: Path | None
 
     @property
     def esd(self) -> EsdSettings:
@@ -101,12 +103,19 @@ def _read(role: Role, folder: Path) -> Run:
         dataset_digest=_digest(facts.get("dataset"), "sha256"),
         dataset_folder=_folder(facts.get("dataset")),
         parent=_digest(facts.get("init"), "bundle"),
+        parent_folder=_bundle_of(facts.get("init")),
     )
 
 
 def _digest(part: object, name: str) -> str | None:
     value = part.get(name) if isinstance(part, dict) else None
     return value if isinstance(value, str) and _SHA256.fullmatch(value) else None
+
+
+def _bundle_of(part: object) -> Path | None:
+    """The folder of the bundle whose weights a run started from."""
+    value = part.get("path") if isinstance(part, dict) and part.get("bundle") else None
+    return Path(value).parent.parent if isinstance(value, str) and value else None
 
 
 def _folder(part: object) -> Path | None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def print_policies(found: "Calibration", console: Console) -> None:
-    """Prints the best candidate of each policy and the one with default limits but for spots, and who wins."""
+    """Prints each policy's best candidate and that with default limits but for spots, and who wins."""
     from etchline.calibration.candidates import best_by_policy
 
     number = len(found.scored)

@@ -18,7 +18,7 @@ validation: {orientations: 1, border_px: 2, min_area_px: 3}
 """
 
 
-def write_run(folder, dataset, *, status="finished", seed=0, parent=None):
+def write_run(folder, dataset, *, status="finished", seed=0, parent=None, start="random"):
     """The files of a run that `export` reads."""
     folder.mkdir(parents=True)
     torch.manual_seed(seed)
@@ -28,6 +28,6 @@ def write_run(folder, dataset, *, status="finished", seed=0, parent=None):
         "schema": 1,
         "status": status,
         "dataset": {"sha256": dataset.digest},
-        "init": {"path": "random", "sha256": None, "bundle": parent},
+        "init": {"path": str(start), "sha256": None, "bundle": parent},
     }
     (folder / "run.json").write_text(json.dumps(facts))
