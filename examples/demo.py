@@ -22,7 +22,6 @@ from etchline.bundle.segmenting import NetworkChoice, network_bundle
 from etchline.bundle.shipped import NANO, bundle_folder
 from etchline.cli.frame import DebugOption, exit_codes, stderr
 from etchline.errors import SettingsError
-from etchline.segmentation.classical_bundle import classical_bundle
 from etchline.segmentation.files import FileOptions, segment_file
 from etchline.segmentation.inputs import SegmentInput
 from etchline.storage import local_folder
@@ -37,21 +36,20 @@ SEED = 14
 
 
 def segment_first(out: Path, size_px: int) -> Path:
-    """The overlay of one image that has been segmented.
+    """The overlay of one image that the shipped networks have segmented.
 
-    It is the real tile where that is on this machine, by the classical segmenter, which is right on it;
-    otherwise a drawn image, by the shipped network.
+    It is the real tile where that is on this machine, otherwise a drawn image.
 
     Raises:
         EtchlineError: the image cannot be used, or the result cannot be written.
     """
     data = Path(os.environ.get("ETCHLINE_DATA") or PROJECT.parent / "shared" / "data")
-    image, bundle = data / "hy5syn-tiles" / "tile0_sem.png", classical_bundle()
+    image = data / "hy5syn-tiles" / "tile0_sem.png"
     if not image.is_file():
         planned = PlannedImage(family=0, index=0)
         draw_files(SynthRequest(size_px=size_px, seed=SEED), planned, out)
         image = out / planned.image
-        bundle = network_bundle(load_bundle(bundle_folder(NANO)), NetworkChoice())
+    bundle = network_bundle(load_bundle(bundle_folder(NANO)), NetworkChoice())
     item = SegmentInput(image, PurePosixPath(image.stem))
     record, _ = segment_file(item, out / "lines", FileOptions(), bundle)
     stderr().print(f"{image.name}: {record.counts.lines} lines found by {bundle.name}", markup=False)

@@ -169,8 +169,13 @@ def open_engine(folder: Path, digest: str, backend: BackendName = "auto") -> Bac
     return _open_torch(bundle)
 
 
+def missing_for_torch() -> str | None:
+    """The first package that is not installed of those that run networks wherever; `None`: all are."""
+    return _lacks(*_TORCH)
+
+
 def _open_torch(bundle: Bundle) -> Backend:
-    if missing := _lacks(*_TORCH):
+    if missing := missing_for_torch():
         raise MissingPackageError(f"backend torch: {missing} is not installed; pip install 'etchline[train]'")
     from etchline.bundle.torch_networks import torch_backend
 

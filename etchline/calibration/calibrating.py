@@ -89,9 +89,9 @@ def calibrate(
 ) -> Calibration:
     """The best arbitration by the dataset's validation images, and its confidence.
 
-    Of each policy the limits with the fewest errors are candidates; what say the model has that is not taken,
-    and which spots are erased then, is found last, for those limits. Candidates that are not clearly worse
-    than the best of them are also judged on spoilt copies, where the one with the fewest errors, falling back
+    Of each policy the limits with the fewest errors are found first, then for those what say the model has
+    that is not taken, then which spots are erased. What each of these steps found, if it is not clearly worse
+    than the best of all, is also judged on spoilt copies, where the one with the fewest errors, falling back
     where that helps, wins: what validation images do not tell apart is chosen by images that are harder.
     Images are segmented as `etchline segment` does it, with `--scale auto`.
 
@@ -121,23 +121,26 @@ def calibrate(
         own = {role: pool_cells(cells) for role, cells in bench.own_cells().items()}
         held_out = _held_out(bench, own)
         scored = _score(bench, list_candidates(policies, best(spots).candidate.limits), held_out)
+        finalists = list(best_by_policy(scored).values())
         # A second opinion makes maps softer, and spots with them.
         for listed in (list_opinions, list_spot_means):
             settled = [one.candidate for one in best_by_policy(scored).values()]
             if more := listed(settled):
-                scored += _score(bench, more, held_out)
-        candidates = [one.candidate for one in list_contenders(scored)]
+                found = _score(bench, more, held_out)
+                finalists += best_by_policy(found).values()
+                scored += found
+        candidates = [one.candidate for one in list_contenders(finalists)]
         copies = judge_copies(bundle, dataset, entries, esd, candidates, held_out, jobs=jobs, steps=steps)
-        judged = {one: judge_fallback(found) for one, found in zip(candidates, copies, strict=True)}
+        judged = {one: judge_fallback(each) for one, each in zip(candidates, copies, strict=True)}
         plain = choose_on_copies(judged)
         limits = replace(plain.limits, fallback_below=judged[plain].below)
         (chosen,) = _score(bench, [Candidate(plain.policy, limits)], held_out)
         confidence, reliabilities = _fit(bench, plain, own)
     arbitration = ArbitrationPart(policy=plain.policy, limits=limits)
-    on_copies = {one.policy: found.errors for one, found in judged.items()}
+    on_copies = [{**candidate_facts(one), "errors": found.errors} for one, found in judged.items()]
     report = {
         **_report(bench, scored, chosen, reliabilities),
-        "fallback": {**judged[plain].to_json(), "policies": on_copies},
+        "fallback": {**judged[plain].to_json(), "judged": on_copies},
     }
     return Calibration(arbitration, confidence, tuple(scored), chosen, reliabilities, report)
 
@@ -229,9 +232,9 @@ def counts_json(counts: EsdCounts) -> dict[str, Any]:
 
 def candidate_json(one: Scored) -> dict[str, Any]:
     """A candidate's policy, limits and counts."""
-    candidate: Candidate = one.candidate
-    return {
-        "policy": candidate.policy,
-        "limits": asdict(candidate.limits),
-        **counts_json(one.counts),
-    }
+    return {**candidate_facts(one.candidate), **counts_json(one.counts)}
+
+
+def candidate_facts(candidate: Candidate) -> dict[str, Any]:
+    """A candidate's policy and limits."""
+    return {"policy": candidate.policy, "limits": asdict(candidate.limits)}

@@ -118,11 +118,10 @@ def best_by_policy(scored: Sequence[Scored]) -> dict[Policy, Scored]:
     }
 
 
-def list_contenders(scored: Sequence[Scored]) -> list[Scored]:
-    """The best one of each policy that is not clearly worse than the best of all, the simplest first."""
-    fewest_n = _errors_by_image(best(scored))
-    found = best_by_policy(scored).values()
-    return [one for one in found if not is_clearly_worse(_errors_by_image(one), fewest_n)]
+def list_contenders(finalists: Sequence[Scored]) -> list[Scored]:
+    """Those that are not clearly worse than the best of them, each once, in the order given."""
+    fewest_n = _errors_by_image(best(finalists))
+    return [one for one in dict.fromkeys(finalists) if not is_clearly_worse(_errors_by_image(one), fewest_n)]
 
 
 def is_clearly_worse(errors_n: Sequence[int], fewest_n: Sequence[int]) -> bool:

@@ -1,6 +1,6 @@
 """The tables of `etchline export` and `etchline tune`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -27,10 +27,11 @@ def print_policies(found: "Calibration", console: Console) -> None:
             is_winner = shown is one and policy == found.chosen.candidate.policy
             table.add_row(*_row(shown), style="bold" if is_winner else None)
     console.print(table)
-    of_copies = found.report["fallback"]["policies"]
+    of_copies = found.report["fallback"]["judged"]
     if len(of_copies) > 1:
-        errors = ", ".join(f"{policy} {count}" for policy, count in of_copies.items())
-        console.print(f"no clear difference; errors on spoilt copies: {errors}", markup=False)
+        console.print("no clear difference; errors on spoilt copies:")
+        for one in of_copies:
+            console.print(f"  {one['errors']:>5}  {_text(_candidate(one))}", markup=False)
     console.print(f"wins: {_text(found.chosen.candidate)}", markup=False)
 
 
@@ -62,6 +63,14 @@ def _asked(candidate: "Candidate") -> tuple[str, str]:
         return "", ""
     agree = {"paper": f"{limits.agree_share:g}", "guarded": f"{limits.guarded_agree_share:g}"}
     return f"{limits.patch_speckles}/{limits.full_speckles}", agree.get(policy, "")
+
+
+def _candidate(facts: dict[str, Any]) -> "Candidate":
+    """The candidate that the report describes."""
+    from etchline.calibration.candidates import Candidate
+    from etchline.segmentation.arbitration import ArbitrationLimits
+
+    return Candidate(facts["policy"], ArbitrationLimits(**facts["limits"]))
 
 
 def _text(candidate: "Candidate") -> str:

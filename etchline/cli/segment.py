@@ -33,6 +33,7 @@ DOUBTS: dict["FlagReason", str] = {
         "fine-tune on images like it"
     ),
 }
+AUTO, CLASSICAL = "auto", "classical"
 EXAMPLE = "Example: etchline segment scans/ --out lines --contours geojson"
 
 InputsArgument = Annotated[
@@ -48,8 +49,9 @@ BundleOption = Annotated[
     str,
     typer.Option(
         "--bundle",
-        metavar="DIR|s3://...|nano|classical",
-        help="What segments: a bundle of networks, nano (comes with etchline), or classical (no network).",
+        metavar="DIR|s3://...|nano|classical|auto",
+        help="What segments: a bundle of networks, nano (comes with etchline), classical (no network), or "
+        "auto: nano where torch is installed, else classical.",
     ),
     READ,
 ]
@@ -87,7 +89,7 @@ OverwriteOption = Annotated[
 def segment(
     inputs: InputsArgument,
     out: OutOption,
-    bundle: BundleOption = "classical",
+    bundle: BundleOption = AUTO,
     policy: PolicyOption = None,
     scale: ScaleOption = None,
     backend: BackendOption = None,
@@ -112,7 +114,7 @@ def segment(
         from etchline.segmentation.inputs import collect_inputs
 
         check_pixel_size(pixel_size_nm)
-        segmenting, network = _open(bundle, policy, scale, backend)
+        segmenting, network = _open(_named(bundle), policy, scale, backend)
         options = FileOptions(parse_formats(contours), pixel_size_nm, overwrite, network)
         items = collect_inputs(inputs, out)
         batch = segment_batch(items, out, options, segmenting, jobs, stored_images())
@@ -132,11 +134,28 @@ def check_pixel_size(pixel_size_nm: float | None) -> None:
         raise SettingsError(f"--pixel-size-nm {pixel_size_nm}: must be a finite length above 0")
 
 
+def _named(bundle: str) -> str:
+    """The bundle that `auto` stands for; all others stay. Says where networks were left out."""
+    if bundle != AUTO:
+        return bundle
+    from etchline.bundle.segmenting import missing_for_torch
+    from etchline.bundle.shipped import NANO
+
+    if missing := missing_for_torch():
+        stderr().print(
+            f"note: segmenting without a network, because {missing} is not installed; networks make several "
+            "times fewer errors: pip install 'etchline[train]'; --bundle classical if this is meant",
+            markup=False,
+        )
+        return CLASSICAL
+    return NANO
+
+
 def _open(
     name: str, policy: str | None, scale: str | None, backend: str | None
 ) -> "tuple[SegmentBundle, NetworkOptions | None]":
     """What segments, and how networks are applied; these options are refused where there are none."""
-    if name == "classical":
+    if name == CLASSICAL:
         from etchline.segmentation.classical_bundle import classical_bundle
 
         for option, value in (("policy", policy), ("scale", scale), ("backend", backend)):

@@ -19,7 +19,7 @@ from etchline.bundle.segmenting import NetworkChoice, network_bundle
 from etchline.bundle.torch_networks import torch_backend
 from etchline.calibration import calibrating
 from etchline.calibration.calibrating import calibrate, is_reached
-from etchline.calibration.candidates import best, best_by_policy, list_contenders
+from etchline.calibration.candidates import SIMPLEST_FIRST, best
 from etchline.calibration.exporting import (
     ExportRequest,
     export,
@@ -34,7 +34,7 @@ from etchline.datasets import make_entry, save_dataset
 from etchline.errors import BundleError, DatasetError, SettingsError, WeightsError
 from etchline.evaluation import NANO_SCALE, EsdSettings
 from etchline.images import ArraySource, read_image, read_mask, write_image
-from etchline.segmentation.arbitration import POLICIES
+from etchline.segmentation.arbitration import POLICIES, ArbitrationLimits
 from etchline.segmentation.scale import PitchRange
 from tests.calibration.trainings import PARENT, write_run
 
@@ -95,16 +95,29 @@ def errors(counts):
     return sum(counts[kind] for kind in ("opens", "shorts", "false_positives", "false_negatives"))
 
 
-def test_the_chosen_policy_is_a_contender_and_the_best_on_copies(exported):
-    report = manifest(exported).validation
-    policy = manifest(exported).arbitration.policy
-    assert report["chosen"]["policy"] == policy
-    contenders = list_contenders(exported.calibration.scored)
-    assert best(exported.calibration.scored) in contenders
-    on_copies = report["fallback"]["policies"]
-    assert list(on_copies) == [one.candidate.policy for one in contenders]
-    assert on_copies[policy] == report["fallback"]["errors"]["with"] == min(on_copies.values())
-    assert exported.calibration.chosen.candidate.limits == manifest(exported).arbitration.limits
+def test_what_is_chosen_was_judged_on_copies_and_is_the_best_there(exported):
+    report, arbitration = manifest(exported).validation, manifest(exported).arbitration
+    assert report["chosen"]["policy"] == arbitration.policy
+    assert exported.calibration.chosen.candidate.limits == arbitration.limits
+    judged = {
+        (one["policy"], ArbitrationLimits(**one["limits"])): one["errors"]
+        for one in report["fallback"]["judged"]
+    }
+    fewest = best(exported.calibration.scored).candidate
+    assert (fewest.policy, fewest.limits) in judged
+    chosen = arbitration.policy, replace(arbitration.limits, fallback_below=0.0)
+    assert judged[chosen] == report["fallback"]["errors"]["with"] == min(judged.values())
+
+
+def test_every_step_has_a_finalist_of_each_policy(exported, dataset, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        calibrating, "list_contenders", lambda finalists: seen.extend(finalists) or finalists[:1]
+    )
+    calibrate(exported.bundle, dataset, esd_of(exported.bundle), jobs=1)
+    tried = [(one.candidate.policy, one.candidate.limits.second_opinion > 0) for one in seen]
+    both = [("guarded", True), ("paper", True), ("confidence", True)]
+    assert tried == [(policy, False) for policy in SIMPLEST_FIRST] + both  # no spots: no third step
 
 
 def test_confidences_are_fitted_for_all_three(exported):
@@ -167,10 +180,7 @@ def test_the_parents_full_model_is_kept_where_it_is_asked(exported, tuned_alone,
         tried.extend(one.policy for one in judged)
         return next(one for one in judged if one.policy == winner)
 
-    def contend(scored):
-        return list(best_by_policy(scored).values())
-
-    monkeypatch.setattr(calibrating, "list_contenders", contend)
+    monkeypatch.setattr(calibrating, "list_contenders", list)
     monkeypatch.setattr(calibrating, "choose_on_copies", choose)
     found = tuned_alone("patch")
     old, new = exported.bundle, found.bundle

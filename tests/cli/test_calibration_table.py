@@ -1,6 +1,7 @@
 """What the tables say of a choice."""
 
 import io
+from dataclasses import asdict
 from types import SimpleNamespace
 
 from rich.console import Console
@@ -16,8 +17,12 @@ def scored(policy, opens, **limits):
 
 
 def said(chosen, of_copies, *scores):
+    """What is printed; `of_copies` has a candidate and its errors on copies in each row."""
     stream = io.StringIO()
-    report = {"fallback": {"policies": of_copies}}
+    judged = [
+        {"policy": one.policy, "limits": asdict(one.limits), "errors": errors} for one, errors in of_copies
+    ]
+    report = {"fallback": {"judged": judged}}
     found = SimpleNamespace(scored=scores, chosen=chosen, report=report)
     print_policies(found, Console(file=stream, width=120, force_terminal=True, highlight=False))
     return stream.getvalue()
@@ -30,8 +35,12 @@ def test_the_winner_is_shown_with_what_decided():
         scored("confidence", 3),
     )
     chosen = scored("confidence", 3, fallback_below=0.3)
-    text = said(chosen, {"paper": 71, "confidence": 60}, usual, paper, confidence)
-    assert "no clear difference; errors on spoilt copies: paper 71, confidence 60" in text
+    of_copies = [(paper.candidate, 71), (confidence.candidate, 60)]
+    text = said(chosen, of_copies, usual, paper, confidence)
+    assert (
+        "no clear difference; errors on spoilt copies:\n     71  paper, speckles 50/50, agree 0.9\n" in text
+    )
+    assert "\n     60  confidence, speckles 50/50\n" in text
     assert "wins: confidence, speckles 50/50, classical below 0.3" in text
     bold = [line for line in text.splitlines() if line.startswith("\x1b[1mconfidence")]
     assert len(bold) == 1
@@ -41,6 +50,6 @@ def test_the_winner_is_shown_with_what_decided():
 
 def test_a_clear_winner_needs_no_copies():
     only = scored("patch", 2)
-    text = said(only, {"patch": 7}, only)
+    text = said(only, [(only.candidate, 7)], only)
     assert "spoilt" not in text
     assert text.rstrip().endswith("wins: patch")

@@ -1,4 +1,6 @@
 import errno
+import importlib.util
+import inspect
 import json
 import os
 import re
@@ -17,14 +19,46 @@ from tests.segmentation.drawing import tracks
 
 @pytest.fixture
 def etchline(tmp_path, monkeypatch):
-    """Runs `etchline segment` (as the only command) in a folder with images a.png and x/b.tif."""
+    """Runs `etchline segment` (as the only command) in a folder with images a.png and x/b.tif.
+
+    Without a network, unless arguments name a bundle.
+    """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in" / "x").mkdir(parents=True)
     write_image(tmp_path / "in" / "a.png", tracks(120, 160))
     write_image(tmp_path / "in" / "x" / "b.tif", tracks(90, 130, dtype=np.uint16))
     app = Typer()
     app.command()(command.segment)
-    return lambda *args: CliRunner().invoke(app, [*args, "--jobs", "1"])
+
+    def run(*args):
+        bundle = () if "--bundle" in args else ("--bundle", "classical")
+        return CliRunner().invoke(app, [*args, *bundle, "--jobs", "1"])
+
+    return run
+
+
+def test_networks_segment_where_they_can_run(etchline, tmp_path):
+    """By default, too."""
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    assert inspect.signature(command.segment).parameters["bundle"].default == "auto"
+    result = etchline("in/a.png", "--out", "out", "--bundle", "auto")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    record = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert record["bundle"]["name"] == "nano"
+    assert record["options"]["network"]["backend"].startswith("torch")
+
+
+def test_where_they_cannot_it_says_so_and_goes_on(etchline, tmp_path, monkeypatch):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else real(name))
+    result = etchline("in/a.png", "--out", "out", "--bundle", "auto")
+    assert result.exit_code == 0
+    said = " ".join(result.stderr.split())
+    assert "note: segmenting without a network, because torch is not installed" in said
+    assert "pip install 'etchline[train]'" in said
+    record = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert record["bundle"]["name"] == "classical"
 
 
 def test_a_folder_is_mirrored(etchline, tmp_path):

@@ -28,7 +28,8 @@ def classical_hw(tmp_path):
     """The mask of `etchline segment --bundle classical`."""
     write_image(tmp_path / "a.png", scan())
     result = CliRunner().invoke(
-        app, ["segment", str(tmp_path / "a.png"), "--out", str(tmp_path / "classical")]
+        app,
+        ["segment", str(tmp_path / "a.png"), "--out", str(tmp_path / "classical"), "--bundle", "classical"],
     )
     assert result.exit_code == 0, result.output
     return read_image(tmp_path / "classical" / "a_lines.png").pixels_hw
