@@ -11,11 +11,12 @@ from etchline.backends.interface import Role
 from etchline.bundle import (
     ArbitrationPart,
     Bundle,
+    BundleManifest,
     ConfidencePart,
     ProvenancePart,
     ViewsPart,
-    load_bundle,
 )
+from etchline.bundle.fetching import fetch_bundle
 from etchline.bundle.judging import esd_of
 from etchline.bundle.parity import ParityVerdict
 from etchline.bundle.saving import BundleContents, contents_of, save_bundle
@@ -26,7 +27,8 @@ from etchline.calibration.golden import choose_golden
 from etchline.calibration.pitches import measure_pitches
 from etchline.calibration.runs import Run, find_runs, load_network
 from etchline.datasets import Dataset
-from etchline.errors import BundleError
+from etchline.errors import BundleError, StorageError
+from etchline.network.line_network import LineNetwork
 from etchline.processes import Steps, unseen_steps
 from etchline.segmentation.confidence import default_calibration
 from etchline.segmentation.scale import PitchRange
@@ -78,8 +80,8 @@ def export(request: ExportRequest, steps: Steps = unseen_steps) -> Exported:
     """The bundle of a training, calibrated on the dataset's validation images.
 
     The networks are measured as the bundle holds them, rounded to half precision. Where only one model went
-    on learning from a bundle, that bundle's other model is measured beside it, and kept if the policy that
-    wins asks it: what it knows of chips in general is worth a second opinion.
+    on learning from a bundle, that bundle's other model is measured beside it: what it knows of chips in
+    general is worth a second opinion. A full model that the winning policy does not ask is left out.
 
     Raises:
         BundleError: `bundle_dir` holds something.
@@ -96,12 +98,18 @@ def export(request: ExportRequest, steps: Steps = unseen_steps) -> Exported:
     other, warnings = _other_model(runs)
     contents = _uncalibrated(request, runs, other, steps)
     with tempfile.TemporaryDirectory(prefix="etchline-export-") as scratch:
-        provisional = save_bundle(Path(scratch) / "bundle", contents)
         esd = next(iter(runs.values())).esd
-        found = calibrate(provisional, request.dataset, esd, jobs=request.jobs, steps=steps)
-        final = _calibrated(contents, found)
+
+        def calibrated(name: str) -> Calibration:
+            provisional = save_bundle(Path(scratch) / name, contents)
+            return calibrate(provisional, request.dataset, esd, jobs=request.jobs, steps=steps)
+
+        found = calibrated("bundle")
         if other and other.role == "full" and found.arbitration.policy == "patch":
-            final = _patch_alone(final)
+            # Beside another model its confidence has features that it lacks alone.
+            contents = _patch_alone(contents)
+            found = calibrated("alone")
+        final = _calibrated(contents, found)
         if request.engine is None:
             bundle, parity = save_bundle(request.bundle_dir, final), None
         else:
@@ -112,25 +120,35 @@ def export(request: ExportRequest, steps: Steps = unseen_steps) -> Exported:
 
 @dataclass(frozen=True)
 class _OtherModel:
-    """The model of a parent bundle that has not gone on learning."""
+    """The model of a parent bundle that has not gone on learning.
+
+    Attributes:
+        role: its role.
+        network: it.
+        parent: what the bundle says of itself.
+    """
 
     role: Role
-    parent: Bundle
+    network: LineNetwork
+    parent: BundleManifest
 
 
 def _other_model(runs: dict[Role, Run]) -> tuple[_OtherModel | None, list[str]]:
     """The parent's other model, where only one has gone on learning; and warnings."""
     run = next(iter(runs.values()))
-    if len(runs) > 1 or run.parent is None or run.parent_folder is None:
+    if len(runs) > 1 or run.parent is None or run.parent_place is None:
         return None, []
     role: Role = "full" if run.role == "patch" else "patch"
     try:
-        parent = load_bundle(run.parent_folder)
-        if parent.digest != run.parent:
-            raise BundleError(f"{run.parent_folder}: is another bundle now")
-    except BundleError as error:
+        with tempfile.TemporaryDirectory(prefix="etchline-parent-") as scratch:
+            parent = fetch_bundle(run.parent_place, Path(scratch) / "bundle")
+            if parent.digest != run.parent:
+                raise BundleError(f"{run.parent_place}: is another bundle now")
+            if role not in parent.manifest.networks:
+                return None, []
+            return _OtherModel(role, load_networks(parent)[role], parent.manifest), []
+    except (BundleError, StorageError) as error:
         return None, [f"the {role} model of the bundle that training began with cannot be kept: {error}"]
-    return _OtherModel(role, parent) if role in parent.manifest.networks else None, []
 
 
 def _patch_alone(contents: BundleContents) -> BundleContents:
@@ -139,8 +157,8 @@ def _patch_alone(contents: BundleContents) -> BundleContents:
     return replace(
         contents,
         networks={"patch": contents.networks["patch"]},
+        arbitration=ArbitrationPart(policy="patch"),
         views=contents.views.model_copy(update={"full_view_px": None}),
-        confidence=contents.confidence.model_copy(update={"full": None}),
         provenance=contents.provenance.model_copy(update={"recipe": recipe}),
     )
 
@@ -202,8 +220,8 @@ def _uncalibrated(
     networks = {role: load_network(run) for role, run in runs.items()}
     provenance = _provenance(runs)
     if other:
-        networks[other.role] = load_networks(other.parent)[other.role]
-        theirs = other.parent.manifest.provenance.recipe
+        networks[other.role] = other.network
+        theirs = other.parent.provenance.recipe
         of_other = {other.role: theirs[other.role]} if other.role in theirs else {}
         provenance = provenance.model_copy(update={"recipe": provenance.recipe | of_other})
     size = networks["patch" if "patch" in networks else "full"].size
@@ -229,7 +247,7 @@ def _uncalibrated(
 def _full_view_px(runs: dict[Role, Run], other: _OtherModel | None) -> int | None:
     """The edge of full views; that which the full model has learnt."""
     if other and other.role == "full":
-        return other.parent.manifest.views.full_view_px
+        return other.parent.views.full_view_px
     return runs["full"].recipe.sampling.full_view_px if "full" in runs else None
 
 

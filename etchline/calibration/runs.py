@@ -28,7 +28,7 @@ class Run:
         dataset_digest: of what it learnt from; `None` where it does not say.
         dataset_folder: where that lay, as the training was given it; likewise.
         parent: digest of the bundle that it started from; `None`: of none.
-        parent_folder: where that lay then.
+        parent_place: where that lay then: a folder or `s3://`.
     """
 
     role: Role
@@ -38,7 +38,7 @@ class Run:
     dataset_digest: str | None
     dataset_folder: Path | None
     parent: str | None
-    parent_folder: Path | None
+    parent_place: str | None
 
     @property
     def esd(self) -> EsdSettings:
@@ -103,7 +103,7 @@ def _read(role: Role, folder: Path) -> Run:
         dataset_digest=_digest(facts.get("dataset"), "sha256"),
         dataset_folder=_folder(facts.get("dataset")),
         parent=_digest(facts.get("init"), "bundle"),
-        parent_folder=_bundle_of(facts.get("init")),
+        parent_place=_parent_place(facts.get("init")),
     )
 
 
@@ -112,10 +112,10 @@ def _digest(part: object, name: str) -> str | None:
     return value if isinstance(value, str) and _SHA256.fullmatch(value) else None
 
 
-def _bundle_of(part: object) -> Path | None:
-    """The folder of the bundle whose weights a run started from."""
+def _parent_place(part: object) -> str | None:
+    """Where the bundle lay whose `<role>/weights.safetensors` a run started from."""
     value = part.get("path") if isinstance(part, dict) and part.get("bundle") else None
-    return Path(value).parent.parent if isinstance(value, str) and value else None
+    return value.rsplit("/", 2)[0] if isinstance(value, str) and value.count("/") > 1 else None
 
 
 def _folder(part: object) -> Path | None:

@@ -149,7 +149,7 @@ def _score_image(
         for candidate in candidates:
             chosen = fit.under(candidate.policy, candidate.limits)
             limits = candidate.limits
-            shown = limits.spot_px, limits.spot_mean_below, limits.second_opinion
+            shown = limits.spot_px, limits.spot_mean_below, chosen.second_opinion
             alike = *shown, chosen.sources()
             if alike not in known:
                 names = (f"result for {entry.image}", entry.mask)

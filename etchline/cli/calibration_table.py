@@ -1,5 +1,6 @@
 """The tables of `etchline export` and `etchline tune`."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -11,28 +12,35 @@ if TYPE_CHECKING:
 
 
 def print_policies(found: "Calibration", console: Console) -> None:
-    """Prints each policy's best candidate and that with default limits but for spots, and who wins."""
+    """Prints each policy's best candidate, that with default limits, and in bold the one that wins."""
     from etchline.calibration.candidates import best_by_policy
 
     number = len(found.scored)
     title = f"{number} candidate{'' if number == 1 else 's'}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("policy", "speckles", "agree"):
+    for name in ("policy", "speckles", "agree", "2nd opinion", "spots"):
         table.add_column(name, no_wrap=True)
     for name in ("ESD %", "opens", "shorts", "false +", "false -", "lines"):
         table.add_column(name, justify="right", no_wrap=True)
+    winner = _without_fallback(found)
     for policy, one in best_by_policy(found.scored).items():
         usual = next(other for other in found.scored if _is_usual(other.candidate, policy))
-        for shown in dict.fromkeys((one, usual)):
-            is_winner = shown is one and policy == found.chosen.candidate.policy
-            table.add_row(*_row(shown), style="bold" if is_winner else None)
+        for shown in dict.fromkeys((*([winner] if winner.candidate.policy == policy else []), one, usual)):
+            table.add_row(*_row(shown), style="bold" if shown is winner else None)
     console.print(table)
     of_copies = found.report["fallback"]["judged"]
     if len(of_copies) > 1:
         console.print("no clear difference; errors on spoilt copies:")
-        for one in of_copies:
-            console.print(f"  {one['errors']:>5}  {_text(_candidate(one))}", markup=False)
+        for each in of_copies:
+            console.print(f"  {each['errors']:>5}  {_text(_described(each))}", markup=False)
     console.print(f"wins: {_text(found.chosen.candidate)}", markup=False)
+
+
+def _without_fallback(found: "Calibration") -> "Scored":
+    """What won as it was tried; the classical result for whole images is found afterwards."""
+    chosen = found.chosen.candidate
+    tried = replace(chosen, limits=replace(chosen.limits, fallback_below=0.0))
+    return next(one for one in found.scored if one.candidate == tried)
 
 
 def print_confidence(found: "Calibration", console: Console) -> None:
@@ -65,7 +73,7 @@ def _asked(candidate: "Candidate") -> tuple[str, str]:
     return f"{limits.patch_speckles}/{limits.full_speckles}", agree.get(policy, "")
 
 
-def _candidate(facts: dict[str, Any]) -> "Candidate":
+def _described(facts: dict[str, Any]) -> "Candidate":
     """The candidate that the report describes."""
     from etchline.calibration.candidates import Candidate
     from etchline.segmentation.arbitration import ArbitrationLimits
@@ -88,11 +96,13 @@ def _text(candidate: "Candidate") -> str:
 
 
 def _row(one: "Scored") -> list[str]:
-    counts = one.counts
+    counts, limits = one.counts, one.candidate.limits
     numbers = (counts.opens, counts.shorts, counts.false_positives, counts.false_negatives, counts.lines)
     return [
         one.candidate.policy,
         *_asked(one.candidate),
+        f"{limits.second_opinion:g}" if limits.second_opinion else "",
+        f"{limits.spot_px} px < {limits.spot_mean_below:g}" if limits.spot_px else "",
         f"{100 * (counts.rate or 0.0):.2f}",
         *(str(number) for number in numbers),
     ]

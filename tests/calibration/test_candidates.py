@@ -113,7 +113,7 @@ def test_contenders_are_what_images_do_not_tell_apart():
     chance = by_image("confidence", 11, 0, 3, 4)
     clear = by_image("patch", 3, 4, 5, 6)
     other = replace(chance, candidate=Candidate("confidence", ArbitrationLimits(patch_speckles=16)))
-    assert list_contenders([clear, other, chance, fewest, other]) == [other, chance, fewest]
+    assert list_contenders([clear, other, chance, fewest]) == [other, chance, fewest]
     assert list_contenders([clear]) == [clear]
 
 

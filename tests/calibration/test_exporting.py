@@ -1,7 +1,6 @@
 """Trainings become bundles, and bundles become better ones."""
 
 import json
-import re
 import shutil
 from dataclasses import replace
 
@@ -17,9 +16,8 @@ from etchline.bundle.golden import golden_iou
 from etchline.bundle.judging import esd_of
 from etchline.bundle.segmenting import NetworkChoice, network_bundle
 from etchline.bundle.torch_networks import torch_backend
-from etchline.calibration import calibrating
 from etchline.calibration.calibrating import calibrate, is_reached
-from etchline.calibration.candidates import SIMPLEST_FIRST, best
+from etchline.calibration.candidates import best
 from etchline.calibration.exporting import (
     ExportRequest,
     export,
@@ -34,7 +32,7 @@ from etchline.datasets import make_entry, save_dataset
 from etchline.errors import BundleError, DatasetError, SettingsError, WeightsError
 from etchline.evaluation import NANO_SCALE, EsdSettings
 from etchline.images import ArraySource, read_image, read_mask, write_image
-from etchline.segmentation.arbitration import POLICIES, ArbitrationLimits
+from etchline.segmentation.arbitration import ArbitrationLimits
 from etchline.segmentation.scale import PitchRange
 from tests.calibration.trainings import PARENT, write_run
 
@@ -109,15 +107,12 @@ def test_what_is_chosen_was_judged_on_copies_and_is_the_best_there(exported):
     assert judged[chosen] == report["fallback"]["errors"]["with"] == min(judged.values())
 
 
-def test_every_step_has_a_finalist_of_each_policy(exported, dataset, monkeypatch):
-    seen = []
-    monkeypatch.setattr(
-        calibrating, "list_contenders", lambda finalists: seen.extend(finalists) or finalists[:1]
-    )
-    calibrate(exported.bundle, dataset, esd_of(exported.bundle), jobs=1)
-    tried = [(one.candidate.policy, one.candidate.limits.second_opinion > 0) for one in seen]
-    both = [("guarded", True), ("paper", True), ("confidence", True)]
-    assert tried == [(policy, False) for policy in SIMPLEST_FIRST] + both  # no spots: no third step
+def test_older_bundles_have_no_second_opinion(exported, tmp_path):
+    folder = shutil.copytree(exported.bundle.folder, tmp_path / "older")
+    manifest = json.loads((folder / "bundle.json").read_text())
+    del manifest["arbitration"]["limits"]["second_opinion"]
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    assert load_bundle(folder).manifest.arbitration.limits.second_opinion == 0.0
 
 
 def test_confidences_are_fitted_for_all_three(exported):
@@ -148,78 +143,6 @@ def test_warnings(exported, training, dataset, tmp_path):
     assert sum("trained on another dataset" in warning for warning in found.warnings) == 2
     assert "no pitch found" in found.warnings[-1]
     assert found.bundle.manifest.trained_pitch is None
-
-
-@pytest.fixture
-def tuned_alone(exported, dataset, tmp_path):
-    """Exports what one model has learnt since `exported`; gives `Exported`."""
-
-    def write(role, *, parent=None, start=None):
-        write_run(
-            tmp_path / "out" / role,
-            dataset,
-            seed=2,
-            parent=parent or exported.bundle.digest,
-            start=start or exported.bundle.path(f"{role}/weights.safetensors"),
-        )
-        return export(ExportRequest(tmp_path / "out", tmp_path / "tuned", dataset, jobs=1))
-
-    return write
-
-
-def weights_of(bundle, role):
-    return bundle.manifest.files.get(f"{role}/weights.safetensors")
-
-
-@pytest.mark.parametrize("winner", ["paper", "patch"])
-def test_the_parents_full_model_is_kept_where_it_is_asked(exported, tuned_alone, monkeypatch, winner):
-    """Beside it the patch model has five policies; which of them wins is another test's."""
-    tried = []
-
-    def choose(judged):
-        tried.extend(one.policy for one in judged)
-        return next(one for one in judged if one.policy == winner)
-
-    monkeypatch.setattr(calibrating, "list_contenders", list)
-    monkeypatch.setattr(calibrating, "choose_on_copies", choose)
-    found = tuned_alone("patch")
-    old, new = exported.bundle, found.bundle
-    assert set(tried) == set(POLICIES)
-    assert weights_of(new, "patch") != weights_of(old, "patch")
-    assert new.manifest.provenance.parent == old.digest
-    assert found.warnings == ()
-    if winner == "patch":
-        assert set(new.manifest.networks) == {"patch"}
-        assert new.manifest.views.full_view_px is None
-        assert new.manifest.confidence.full is None
-        assert set(new.manifest.provenance.recipe) == {"patch"}
-    else:
-        assert weights_of(new, "full") == weights_of(old, "full")
-        assert new.manifest.views == old.manifest.views
-        assert new.manifest.confidence.full is not None
-        assert new.manifest.provenance.recipe["full"] == old.manifest.provenance.recipe["full"]
-
-
-def test_the_parents_patch_model_is_kept_too(exported, tuned_alone):
-    new = tuned_alone("full").bundle
-    assert weights_of(new, "patch") == weights_of(exported.bundle, "patch")
-    assert weights_of(new, "full") != weights_of(exported.bundle, "full")
-
-
-@pytest.mark.parametrize(
-    ("options", "warning"),
-    [
-        ({"parent": PARENT}, "full model .* cannot be kept: .*: is another bundle now"),
-        (
-            {"start": "gone/patch/weights.safetensors"},
-            "full model .* cannot be kept: gone: no readable bundle",
-        ),
-    ],
-)
-def test_a_parent_that_cannot_be_asked_is_said(tuned_alone, options, warning):
-    found = tuned_alone("patch", **options)
-    assert set(found.bundle.manifest.networks) == {"patch"}
-    assert re.search(warning, found.warnings[0])
 
 
 def test_progress_is_shown(training, dataset, tmp_path):

@@ -1,6 +1,7 @@
 """What the tables say of a choice."""
 
 import io
+import re
 from dataclasses import asdict
 from types import SimpleNamespace
 
@@ -46,6 +47,22 @@ def test_the_winner_is_shown_with_what_decided():
     assert len(bold) == 1
     assert "3.00" in bold[0]
     assert not any(line.startswith("\x1b[1mpaper") for line in text.splitlines())
+
+
+def test_what_won_on_copies_is_the_bold_row():
+    """Here neither the policy's best nor that with default limits."""
+    usual, fewest, winner = (
+        scored("paper", 9),
+        scored("paper", 2, second_opinion=0.3, spot_px=24, spot_mean_below=0.7),
+        scored("paper", 3, agree_share=0.9),
+    )
+    chosen = scored("paper", 3, agree_share=0.9, fallback_below=0.2)
+    text = said(chosen, [(fewest.candidate, 70), (winner.candidate, 60)], usual, fewest, winner)
+    rows = [line for line in text.splitlines() if re.match(r"(\x1b\[1m)?paper ", line)]
+    assert [row.startswith("\x1b[1m") for row in rows] == [True, False, False]
+    assert [re.search(r"\d\.\d\d\b", row)[0] for row in rows] == ["3.00", "2.00", "9.00"]
+    assert "0.3" in rows[1]
+    assert "24 px < 0.7" in rows[1]
 
 
 def test_a_clear_winner_needs_no_copies():

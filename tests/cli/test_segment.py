@@ -59,6 +59,10 @@ def test_where_they_cannot_it_says_so_and_goes_on(etchline, tmp_path, monkeypatc
     assert "pip install 'etchline[train]'" in said
     record = json.loads((tmp_path / "out" / "a.json").read_text())
     assert record["bundle"]["name"] == "classical"
+    asked = etchline("in/a.png", "--out", "more", "--bundle", "auto", "--backend", "torch")
+    assert (asked.exit_code, (tmp_path / "more").exists()) == (3, False)
+    assert "backend torch: torch is not installed; pip install 'etchline[train]'" in asked.stderr
+    assert "note" not in asked.stderr
 
 
 def test_a_folder_is_mirrored(etchline, tmp_path):
@@ -126,7 +130,7 @@ def test_bad_images_are_reported_after_the_good_ones(etchline, tmp_path):
     [
         (
             ("--bundle", "s3://b/x"),
-            "--bundle s3://b/x: not known to this version; give a folder, nano or classical",
+            "--bundle s3://b/x: not known to this version; give a folder, nano, classical or auto",
         ),
         (
             ("--bundle", "none"),

@@ -184,10 +184,14 @@ def test_spots_are_erased_wherever_bands_are_cut(scale):
     assert errors(cleaned, truth) == 0
 
 
-def test_bands_do_not_show():
+@pytest.mark.parametrize("second_opinion", [0.0, 0.3])
+@pytest.mark.parametrize("scale", [1.0, 1.3])
+def test_bands_do_not_show(second_opinion, scale):
     image, _ = comb(300, 210)
     spoil = only("patch", lambda r, v, p: np.roll(p, int(v[0, 0]) % 3, axis=1))
-    segmenter = NetworkSegmenter(GreyBackend(spoil=spoil), NetworkSettings(policy="paper", full_view_px=128))
+    limits = ArbitrationLimits(second_opinion=second_opinion)
+    settings = NetworkSettings(policy="paper", limits=limits, full_view_px=128, scale=scale)
+    segmenter = NetworkSegmenter(GreyBackend(spoil=spoil), settings)
     source = ArraySource(image)
     whole = segmenter.probability(image, 0, segmenter.fit(source))
     fit = segmenter.fit(source)
@@ -271,51 +275,6 @@ def test_the_more_confident_result_is_taken():
         backend = GreyBackend(spoil=only(spoilt, doubtful))
         result, _, _ = segmented(image, backend, policy="confidence", full_view_px=128, **calibrations)
         assert {cell.source for cell in result.cells} == {better}
-
-
-def unsure(level):
-    """All pixels of one level, whatever the image."""
-    return lambda role, view, probability: np.full_like(probability, level)
-
-
-@pytest.mark.parametrize(
-    ("taken", "other", "share", "expected"),
-    [
-        (100, 250, 0.0, 100),
-        (
-            100,
-            250,
-            0.3,
-            178,
-        ),  # 0.7 ln(100.5 / 155.5) + 0.3 ln(250.5 / 5.5) = 0.840
-        (100, 250, 0.5, 216),
-        (160, 10, 0.3, 91),
-    ],
-)
-def test_the_model_that_is_not_taken_has_a_say(taken, other, share, expected):
-    """`patch` where only one model is asked; the rest takes `patch` where nothing is speckled."""
-    image, _ = comb(200, 200)
-
-    def answers(role, view, probability):
-        return unsure(taken if role == "patch" else other)(role, view, probability)
-
-    limits = ArbitrationLimits(second_opinion=share)
-    options = {"limits": limits, "full_view_px": 128}
-    result, _, found = segmented(image, GreyBackend(spoil=answers), policy="guarded", **options)
-    assert {cell.source for cell in result.cells} == {"patch"}
-    assert (found == expected).all()
-    _, _, alone = segmented(image, GreyBackend(spoil=answers), policy="patch", **options)
-    assert (alone == taken).all()
-
-
-def test_the_classical_result_has_no_second_opinion():
-    image, _ = comb(300, 260)
-    options = {"backend": GreyBackend(spoil=dots), "policy": "paper", "full_view_px": 128}
-    none, some = (
-        segmented(image, limits=ArbitrationLimits(second_opinion=share), **options) for share in (0.0, 0.4)
-    )
-    assert {cell.source for cell in some[0].cells} == {"classical"}
-    assert (none[2] == some[2]).all()
 
 
 def test_of_the_same_lines_the_patch_models_are_taken():

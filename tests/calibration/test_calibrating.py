@@ -1,0 +1,60 @@
+"""The steps in which an arbitration is found, and what reaches the last one."""
+
+import pytest
+
+pytest.importorskip("torch", reason="the extra `train` is not installed")
+
+from etchline.bundle.judging import esd_of
+from etchline.calibration import calibrating
+from etchline.calibration.calibrating import calibrate
+from etchline.calibration.candidates import SIMPLEST_FIRST, Scored
+from etchline.calibration.exporting import ExportRequest, export
+from etchline.evaluation import EsdCounts
+from tests.calibration.trainings import write_run
+
+pytestmark = pytest.mark.xdist_group("exporting")  # its fixtures are made once
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, dataset):
+    """Of two models."""
+    folder = tmp_path_factory.mktemp("calibrating")
+    for seed, role in enumerate(("patch", "full")):
+        write_run(folder / "out" / role, dataset, seed=seed)
+    return export(ExportRequest(folder / "out", folder / "lab", dataset, jobs=1)).bundle
+
+
+def test_every_step_has_a_finalist_of_each_policy(bundle, dataset, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        calibrating, "list_contenders", lambda finalists: seen.extend(finalists) or finalists[:1]
+    )
+    calibrate(bundle, dataset, esd_of(bundle), jobs=1)
+    tried = [(one.candidate.policy, one.candidate.limits.second_opinion > 0) for one in seen]
+    both = [("guarded", True), ("paper", True), ("confidence", True)]
+    assert tried == [(policy, False) for policy in SIMPLEST_FIRST] + both  # no spots: no third step
+
+
+def test_spots_are_chosen_once_more_with_a_second_opinion(bundle, dataset, monkeypatch):
+    """Scores are made up: spots win, then a second opinion of 0.3, then a lower mean."""
+    seen = []
+
+    def contend(finalists):
+        seen.extend(one.candidate.limits for one in finalists if one.candidate.policy == "paper")
+        return finalists[:1]
+
+    def score(bench, candidates, confidence=None):
+        limits = [one.limits for one in candidates]
+        errors = [
+            100 * (one.spot_px != 24) + 10 * (one.second_opinion != 0.3) + abs(one.spot_mean_below - wanted)
+            for one in limits
+            for wanted in [0.6 if one.second_opinion else 0.8]
+        ]
+        counts = [EsdCounts(opens=round(10 * error), lines=9) for error in errors]
+        return [Scored(one, (count,) * 4) for one, count in zip(candidates, counts, strict=True)]
+
+    monkeypatch.setattr(calibrating, "list_contenders", contend)
+    monkeypatch.setattr(calibrating, "_score", score)
+    calibrate(bundle, dataset, esd_of(bundle), jobs=1)
+    found = [(one.spot_px, one.spot_mean_below, one.second_opinion) for one in seen]
+    assert found == [(24, 0.8, 0.0), (24, 0.8, 0.3), (24, 0.6, 0.3)]
