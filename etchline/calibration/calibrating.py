@@ -90,9 +90,9 @@ def calibrate(
     """The best arbitration by the dataset's validation images, and its confidence.
 
     Of each policy the limits with the fewest errors are found first, then for those what say the model has
-    that is not taken, then which spots are erased. What each of these steps found, if it is not clearly worse
-    than the best of all, is also judged on spoilt copies, where the one with the fewest errors, falling back
-    where that helps, wins: what validation images do not tell apart is chosen by images that are harder.
+    that is not taken, then below which mean spots are erased. What each of these steps found, if it is not
+    clearly worse than the best of all, is also judged on spoilt copies, where the one with the fewest errors,
+    falling back where that helps, wins: what validation images do not tell apart, harder images choose.
     Images are segmented as `etchline segment` does it, with `--scale auto`.
 
     Args:
