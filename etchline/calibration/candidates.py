@@ -119,9 +119,9 @@ def best_by_policy(scored: Sequence[Scored]) -> dict[Policy, Scored]:
 
 
 def list_contenders(finalists: Sequence[Scored]) -> list[Scored]:
-    """Those that are not clearly worse than the best of them, each once, in the order given."""
+    """Those that are not clearly worse than the best of them, in the order given."""
     fewest_n = _errors_by_image(best(finalists))
-    return [one for one in dict.fromkeys(finalists) if not is_clearly_worse(_errors_by_image(one), fewest_n)]
+    return [one for one in finalists if not is_clearly_worse(_errors_by_image(one), fewest_n)]
 
 
 def is_clearly_worse(errors_n: Sequence[int], fewest_n: Sequence[int]) -> bool:
