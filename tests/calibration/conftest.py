@@ -13,6 +13,19 @@ def dataset(tmp_path_factory):
     return make_dataset(tmp_path_factory.mktemp("data"), SHAPES, splits)
 
 
+@pytest.fixture(scope="session")
+def two_models(tmp_path_factory, dataset):
+    """A bundle of a patch and a full model that have learnt nothing."""
+    exporting = pytest.importorskip("etchline.calibration.exporting", reason="torch is not installed")
+    from tests.calibration.trainings import write_run
+
+    folder = tmp_path_factory.mktemp("two_models")
+    for seed, role in enumerate(("patch", "full")):
+        write_run(folder / "out" / role, dataset, seed=seed)
+    request = exporting.ExportRequest(folder / "out", folder / "lab", dataset, jobs=1)
+    return exporting.export(request).bundle
+
+
 @pytest.fixture(scope="package", autouse=True)
 def few_copies():
     """The fallback is judged on copies of one image, not of all: it took two thirds of an export's time."""

@@ -8,34 +8,23 @@ from etchline.bundle.judging import esd_of
 from etchline.calibration import calibrating
 from etchline.calibration.calibrating import calibrate
 from etchline.calibration.candidates import SIMPLEST_FIRST, Scored
-from etchline.calibration.exporting import ExportRequest, export
 from etchline.evaluation import EsdCounts
-from tests.calibration.trainings import write_run
 
 pytestmark = pytest.mark.xdist_group("exporting")  # its fixtures are made once
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory, dataset):
-    """Of two models."""
-    folder = tmp_path_factory.mktemp("calibrating")
-    for seed, role in enumerate(("patch", "full")):
-        write_run(folder / "out" / role, dataset, seed=seed)
-    return export(ExportRequest(folder / "out", folder / "lab", dataset, jobs=1)).bundle
-
-
-def test_every_step_has_a_finalist_of_each_policy(bundle, dataset, monkeypatch):
+def test_every_step_has_a_finalist_of_each_policy(two_models, dataset, monkeypatch):
     seen = []
     monkeypatch.setattr(
         calibrating, "list_contenders", lambda finalists: seen.extend(finalists) or finalists[:1]
     )
-    calibrate(bundle, dataset, esd_of(bundle), jobs=1)
+    calibrate(two_models, dataset, esd_of(bundle), jobs=1)
     tried = [(one.candidate.policy, one.candidate.limits.second_opinion > 0) for one in seen]
     both = [("guarded", True), ("paper", True), ("confidence", True)]
     assert tried == [(policy, False) for policy in SIMPLEST_FIRST] + both  # no spots: no third step
 
 
-def test_spots_are_chosen_once_more_with_a_second_opinion(bundle, dataset, monkeypatch):
+def test_spots_are_chosen_once_more_with_a_second_opinion(two_models, dataset, monkeypatch):
     """Scores are made up: spots win, then a second opinion of 0.3, then a lower mean."""
     seen = []
 
@@ -55,6 +44,6 @@ def test_spots_are_chosen_once_more_with_a_second_opinion(bundle, dataset, monke
 
     monkeypatch.setattr(calibrating, "list_contenders", contend)
     monkeypatch.setattr(calibrating, "_score", score)
-    calibrate(bundle, dataset, esd_of(bundle), jobs=1)
+    calibrate(two_models, dataset, esd_of(bundle), jobs=1)
     found = [(one.spot_px, one.spot_mean_below, one.second_opinion) for one in seen]
     assert found == [(24, 0.8, 0.0), (24, 0.8, 0.3), (24, 0.6, 0.3)]

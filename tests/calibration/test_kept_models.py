@@ -16,20 +16,11 @@ from tests.calibration.trainings import PARENT, write_run
 pytestmark = pytest.mark.xdist_group("exporting")  # its fixtures are made once
 
 
-@pytest.fixture(scope="module")
-def parent(tmp_path_factory, dataset):
-    """A bundle of two models."""
-    folder = tmp_path_factory.mktemp("parent")
-    for seed, role in enumerate(("patch", "full")):
-        write_run(folder / "out" / role, dataset, seed=seed)
-    return export(ExportRequest(folder / "out", folder / "lab", dataset, jobs=1)).bundle
-
-
 @pytest.fixture
-def gone_on(parent, dataset, tmp_path):
+def gone_on(two_models, dataset, tmp_path):
     """Exports what one model has learnt since; gives `Exported`."""
 
-    def write(role, *, digest=parent.digest, place=parent.folder):
+    def write(role, *, digest=two_models.digest, place=two_models.folder):
         start = f"{place}/{role}/weights.safetensors"
         write_run(tmp_path / "out" / role, dataset, seed=2, parent=digest, start=start)
         return export(ExportRequest(tmp_path / "out", tmp_path / "new", dataset, jobs=1))
@@ -54,21 +45,23 @@ def let_win(monkeypatch, winner):
     return seen
 
 
-def test_the_full_model_is_kept_where_it_is_asked(parent, gone_on, monkeypatch):
+def test_the_full_model_is_kept_where_it_is_asked(two_models, gone_on, monkeypatch):
     seen = let_win(monkeypatch, "paper")
     found = gone_on("patch")
-    old, new = parent.manifest, found.bundle.manifest
+    old, new = two_models.manifest, found.bundle.manifest
     assert seen == [set(POLICIES)]
-    assert weights_of(found.bundle, "patch") != weights_of(parent, "patch")
-    assert weights_of(found.bundle, "full") == weights_of(parent, "full")
+    assert weights_of(found.bundle, "patch") != weights_of(two_models, "patch")
+    assert weights_of(found.bundle, "full") == weights_of(two_models, "full")
     assert found.warnings == ()
     assert new.views == old.views
     assert new.confidence.full is not None
-    assert new.provenance.parent == parent.digest
+    assert new.provenance.parent == two_models.digest
     assert new.provenance.recipe["full"] == old.provenance.recipe["full"]
 
 
-def test_else_the_patch_model_is_measured_once_more_alone(parent, gone_on, dataset, monkeypatch, tmp_path):
+def test_else_the_patch_model_is_measured_once_more_alone(
+    two_models, gone_on, dataset, monkeypatch, tmp_path
+):
     """What it is then worth is what it is worth without a parent."""
     seen = let_win(monkeypatch, "patch")
     found = gone_on("patch")
@@ -81,16 +74,16 @@ def test_else_the_patch_model_is_measured_once_more_alone(parent, gone_on, datas
     assert set(new.provenance.recipe) == {"patch"}
 
 
-def test_the_patch_model_is_kept_too(parent, gone_on):
+def test_the_patch_model_is_kept_too(two_models, gone_on):
     new = gone_on("full").bundle
-    assert weights_of(new, "patch") == weights_of(parent, "patch")
-    assert weights_of(new, "full") != weights_of(parent, "full")
+    assert weights_of(new, "patch") == weights_of(two_models, "patch")
+    assert weights_of(new, "full") != weights_of(two_models, "full")
     assert new.manifest.views.full_view_px == 64
-    assert new.manifest.provenance.recipe["patch"] == parent.manifest.provenance.recipe["patch"]
-    assert new.manifest.provenance.parent == parent.digest
+    assert new.manifest.provenance.recipe["patch"] == two_models.manifest.provenance.recipe["patch"]
+    assert new.manifest.provenance.parent == two_models.digest
 
 
-def test_a_parent_of_one_model_has_none_to_keep(parent, gone_on, dataset, tmp_path):
+def test_a_parent_of_one_model_has_none_to_keep(gone_on, dataset, tmp_path):
     write_run(tmp_path / "one" / "patch", dataset)
     one = export(ExportRequest(tmp_path / "one", tmp_path / "single", dataset, jobs=1)).bundle
     found = gone_on("patch", digest=one.digest, place=one.folder)
@@ -111,13 +104,13 @@ def test_a_parent_that_cannot_be_asked_is_said(gone_on, options, warning):
     assert re.search(warning, found.warnings[0])
 
 
-def test_a_parent_in_s3_is_fetched(parent, gone_on, monkeypatch):
+def test_a_parent_in_s3_is_fetched(two_models, gone_on, monkeypatch):
     """The store is another room's; here its folder is on this machine."""
     monkeypatch.setattr(
         fetching,
         "download_folder",
-        lambda uri, folder: shutil.copytree(parent.folder, folder, dirs_exist_ok=True),
+        lambda uri, folder: shutil.copytree(two_models.folder, folder, dirs_exist_ok=True),
     )
     let_win(monkeypatch, "paper")
     found = gone_on("patch", place="s3://bucket/lab")
-    assert weights_of(found.bundle, "full") == weights_of(parent, "full")
+    assert weights_of(found.bundle, "full") == weights_of(two_models, "full")
