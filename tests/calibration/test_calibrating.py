@@ -15,10 +15,13 @@ pytestmark = pytest.mark.xdist_group("exporting")  # its fixtures are made once
 
 def test_every_step_has_a_finalist_of_each_policy(two_models, dataset, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        calibrating, "list_contenders", lambda finalists: seen.extend(finalists) or finalists[:1]
-    )
-    calibrate(two_models, dataset, esd_of(bundle), jobs=1)
+
+    def contend(finalists):
+        seen.extend(finalists)
+        return finalists[:1]
+
+    monkeypatch.setattr(calibrating, "list_contenders", contend)
+    calibrate(two_models, dataset, esd_of(two_models), jobs=1)
     tried = [(one.candidate.policy, one.candidate.limits.second_opinion > 0) for one in seen]
     both = [("guarded", True), ("paper", True), ("confidence", True)]
     assert tried == [(policy, False) for policy in SIMPLEST_FIRST] + both  # no spots: no third step
@@ -44,6 +47,6 @@ def test_spots_are_chosen_once_more_with_a_second_opinion(two_models, dataset, m
 
     monkeypatch.setattr(calibrating, "list_contenders", contend)
     monkeypatch.setattr(calibrating, "_score", score)
-    calibrate(two_models, dataset, esd_of(bundle), jobs=1)
+    calibrate(two_models, dataset, esd_of(two_models), jobs=1)
     found = [(one.spot_px, one.spot_mean_below, one.second_opinion) for one in seen]
     assert found == [(24, 0.8, 0.0), (24, 0.8, 0.3), (24, 0.6, 0.3)]

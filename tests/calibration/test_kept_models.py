@@ -106,11 +106,12 @@ def test_a_parent_that_cannot_be_asked_is_said(gone_on, options, warning):
 
 def test_a_parent_in_s3_is_fetched(two_models, gone_on, monkeypatch):
     """The store is another room's; here its folder is on this machine."""
-    monkeypatch.setattr(
-        fetching,
-        "download_folder",
-        lambda uri, folder: shutil.copytree(two_models.folder, folder, dirs_exist_ok=True),
-    )
+
+    def download(uri, folder):
+        assert uri == "s3://bucket/lab"
+        shutil.copytree(two_models.folder, folder, dirs_exist_ok=True)
+
+    monkeypatch.setattr(fetching, "download_folder", download)
     let_win(monkeypatch, "paper")
     found = gone_on("patch", place="s3://bucket/lab")
     assert weights_of(found.bundle, "full") == weights_of(two_models, "full")
