@@ -12,13 +12,16 @@ if TYPE_CHECKING:
 
 
 def print_policies(found: "Calibration", console: Console) -> None:
-    """Prints each policy's best candidate, that with default limits, and in bold the one that wins."""
+    """Prints each policy's best candidate, that with default limits, and in bold the one that wins.
+
+    "2nd" is the say of the model that is not taken, "spots" their largest edge and below which mean they go.
+    """
     from etchline.calibration.candidates import best_by_policy
 
     number = len(found.scored)
     title = f"{number} candidate{'' if number == 1 else 's'}"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("policy", "speckles", "agree", "2nd opinion", "spots"):
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("policy", "speckles", "agree", "2nd", "spots"):
         table.add_column(name, no_wrap=True)
     for name in ("ESD %", "opens", "shorts", "false +", "false -", "lines"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -102,7 +105,7 @@ def _row(one: "Scored") -> list[str]:
         one.candidate.policy,
         *_asked(one.candidate),
         f"{limits.second_opinion:g}" if limits.second_opinion else "",
-        f"{limits.spot_px} px < {limits.spot_mean_below:g}" if limits.spot_px else "",
+        f"{limits.spot_px}<{limits.spot_mean_below:g}" if limits.spot_px else "",
         f"{100 * (counts.rate or 0.0):.2f}",
         *(str(number) for number in numbers),
     ]

@@ -25,7 +25,7 @@ def said(chosen, of_copies, *scores):
     ]
     report = {"fallback": {"judged": judged}}
     found = SimpleNamespace(scored=scores, chosen=chosen, report=report)
-    print_policies(found, Console(file=stream, width=120, force_terminal=True, highlight=False))
+    print_policies(found, Console(file=stream, width=80, force_terminal=True, highlight=False))
     return stream.getvalue()
 
 
@@ -62,7 +62,7 @@ def test_what_won_on_copies_is_the_bold_row():
     assert [row.startswith("\x1b[1m") for row in rows] == [True, False, False]
     assert [re.search(r"\d\.\d\d\b", row)[0] for row in rows] == ["3.00", "2.00", "9.00"]
     assert "0.3" in rows[1]
-    assert "24 px < 0.7" in rows[1]
+    assert "24<0.7" in rows[1]
 
 
 def test_a_clear_winner_needs_no_copies():
