@@ -84,8 +84,11 @@ def _golden(loaded: "Bundle", backend: str) -> float:
 
 def _rows(loaded: "Bundle") -> list[tuple[str, str]]:
     from etchline.bundle.manifest import has_graphs
+    from etchline.calibration.candidates import Candidate
+    from etchline.cli.calibration_table import describe
 
     manifest = loaded.manifest
+    policy = Candidate(manifest.arbitration.policy, manifest.arbitration.limits)
     networks = ", ".join(
         f"{role}: {part.name}, input {part.input_px} px" for role, part in manifest.networks.items()
     )
@@ -96,7 +99,7 @@ def _rows(loaded: "Bundle") -> list[tuple[str, str]]:
         ("digest", loaded.digest),
         ("networks", networks),
         ("engines", "torch, onnxruntime" if has_graphs(loaded.manifest) else "torch"),
-        ("policy", manifest.arbitration.policy),
+        ("policy", describe(policy)),
         ("trained pitch", f"{pitch.low_px:g} to {pitch.high_px:g} px" if pitch else "not known"),
         ("parent", manifest.provenance.parent or "none"),
         ("made by", f"etchline {manifest.provenance.code_version}"),

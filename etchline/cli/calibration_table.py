@@ -35,8 +35,8 @@ def print_policies(found: "Calibration", console: Console) -> None:
     if len(of_copies) > 1:
         console.print("no clear difference; errors on spoilt copies:")
         for each in of_copies:
-            console.print(f"  {each['errors']:>5}  {_text(_described(each))}", markup=False)
-    console.print(f"wins: {_text(found.chosen.candidate)}", markup=False)
+            console.print(f"  {each['errors']:>5}  {describe(_described(each))}", markup=False)
+    console.print(f"wins: {describe(found.chosen.candidate)}", markup=False)
 
 
 def _without_fallback(found: "Calibration") -> "Scored":
@@ -84,7 +84,8 @@ def _described(facts: dict[str, Any]) -> "Candidate":
     return Candidate(facts["policy"], ArbitrationLimits(**facts["limits"]))
 
 
-def _text(candidate: "Candidate") -> str:
+def describe(candidate: "Candidate") -> str:
+    """A policy and what it asks, in words."""
     speckles, agree = _asked(candidate)
     limits = candidate.limits
     parts = [

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -53,6 +54,7 @@ def test_show(bundle):
     assert result.exit_code == 0
     assert load_bundle(bundle).digest in result.stdout
     assert "full: nano, input 128 px, patch: nano, input 128 px" in result.stdout
+    assert re.search(r"policy +guarded, speckles 50/50, agree 0.8\n", result.stdout)
     shown = json.loads(run("bundle", "show", bundle, "--json").stdout)
     assert shown["digest"] == load_bundle(bundle).digest
     assert shown["schema"] == 1
