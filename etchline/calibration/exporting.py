@@ -23,6 +23,7 @@ from etchline.bundle.saving import BundleContents, contents_of, save_bundle
 from etchline.bundle.staging import check_free
 from etchline.bundle.torch_networks import load_networks
 from etchline.calibration.calibrating import Calibration, calibrate, validation_entries
+from etchline.calibration.candidates import best
 from etchline.calibration.golden import choose_golden
 from etchline.calibration.pitches import measure_pitches
 from etchline.calibration.runs import Run, find_runs, load_network
@@ -81,7 +82,7 @@ def export(request: ExportRequest, steps: Steps = unseen_steps) -> Exported:
 
     The networks are measured as the bundle holds them, rounded to half precision. Where only one model went
     on learning from a bundle, that bundle's other model is measured beside it: what it knows of chips in
-    general is worth a second opinion. A full model that the winning policy does not ask is left out.
+    general is worth a second opinion. A parent's full model that the winning policy does not ask is left out.
 
     Raises:
         BundleError: `bundle_dir` holds something.
@@ -106,6 +107,7 @@ def export(request: ExportRequest, steps: Steps = unseen_steps) -> Exported:
 
         found = calibrated("bundle")
         if other and other.role == "full" and found.arbitration.policy == "patch":
+            warnings.append(_left_out(found))
             # Beside another model its confidence has features that it lacks alone.
             contents = _patch_alone(contents)
             found = calibrated("alone")
@@ -149,6 +151,17 @@ def _other_model(runs: dict[Role, Run]) -> tuple[_OtherModel | None, list[str]]:
             return _OtherModel(role, load_networks(parent)[role], parent.manifest), []
     except (BundleError, StorageError) as error:
         return None, [f"the {role} model of the bundle that training began with cannot be kept: {error}"]
+
+
+def _left_out(found: Calibration) -> str:
+    """That the parent's full model is not worth its time, and by what."""
+    beside = best([one for one in found.scored if one.candidate.policy != "patch"])
+    alone = best([one for one in found.scored if one.candidate.policy == "patch"])
+    return (
+        f"the full model of the bundle that training began with is left out: policy patch has "
+        f"{alone.counts.errors} errors on validation images without it, {beside.candidate.policy} "
+        f"{beside.counts.errors} with it, and spoilt copies do not speak for it"
+    )
 
 
 def _patch_alone(contents: BundleContents) -> BundleContents:

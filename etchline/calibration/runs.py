@@ -9,6 +9,7 @@ from etchline.errors import SettingsError
 from etchline.evaluation import EsdSettings
 from etchline.network.line_network import LineNetwork
 from etchline.network.weights import load_weights
+from etchline.storage import is_s3
 from etchline.training.recipe import Recipe, load_recipe
 from etchline.training.run_folder import RECIPE, RUN, WEIGHTS, RunFolder
 from etchline.training.runs import run_size
@@ -113,9 +114,11 @@ def _digest(part: object, name: str) -> str | None:
 
 
 def _parent_place(part: object) -> str | None:
-    """Where the bundle lay whose `<role>/weights.safetensors` a run started from."""
+    """Where the bundle lay whose `<role>/weights.safetensors` a run started from; never a bundle's name."""
     value = part.get("path") if isinstance(part, dict) and part.get("bundle") else None
-    return value.rsplit("/", 2)[0] if isinstance(value, str) and value.count("/") > 1 else None
+    if not isinstance(value, str):
+        return None
+    return value.rsplit("/", 2)[0] if is_s3(value) else str(Path(value).parent.parent.absolute())
 
 
 def _folder(part: object) -> Path | None:

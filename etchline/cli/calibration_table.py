@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def print_policies(found: "Calibration", console: Console) -> None:
-    """Prints each policy's best candidate, that with default limits, and in bold the one that wins.
+    """Prints each policy's best candidate, that with default limits but for spots, and in bold what wins.
 
     "2nd" is the say of the model that is not taken, "spots" their largest edge and below which mean they go.
     """
@@ -35,8 +35,10 @@ def print_policies(found: "Calibration", console: Console) -> None:
     if len(of_copies) > 1:
         console.print("no clear difference; errors on spoilt copies:")
         for each in of_copies:
-            console.print(f"  {each['errors']:>5}  {describe(_described(each))}", markup=False)
-    console.print(f"wins: {describe(found.chosen.candidate)}", markup=False)
+            console.print(
+                f"  {each['errors']:>5}  {describe(_described(each))}", markup=False, soft_wrap=True
+            )
+    console.print(f"wins: {describe(found.chosen.candidate)}", markup=False, soft_wrap=True)
 
 
 def _without_fallback(found: "Calibration") -> "Scored":

@@ -8,10 +8,9 @@ import pytest
 pytest.importorskip("torch", reason="the extra `train` is not installed")
 
 from etchline.bundle import fetching
-from etchline.calibration import calibrating
 from etchline.calibration.exporting import ExportRequest, export
 from etchline.segmentation.arbitration import POLICIES
-from tests.calibration.trainings import PARENT, write_run
+from tests.calibration.trainings import PARENT, let_win, write_run
 
 pytestmark = pytest.mark.xdist_group("exporting")  # its fixtures are made once
 
@@ -30,19 +29,6 @@ def gone_on(two_models, dataset, tmp_path):
 
 def weights_of(bundle, role):
     return bundle.manifest.files.get(f"{role}/weights.safetensors")
-
-
-def let_win(monkeypatch, winner):
-    """All finalists are judged on copies, and this policy wins where it can; gives the policies seen."""
-    seen = []
-
-    def choose(judged):
-        seen.append({one.policy for one in judged})
-        return next((one for one in judged if one.policy == winner), next(iter(judged)))
-
-    monkeypatch.setattr(calibrating, "list_contenders", list)
-    monkeypatch.setattr(calibrating, "choose_on_copies", choose)
-    return seen
 
 
 def test_the_full_model_is_kept_where_it_is_asked(two_models, gone_on, monkeypatch):
@@ -72,6 +58,7 @@ def test_else_the_patch_model_is_measured_once_more_alone(
     for part in ("networks", "views", "arbitration", "confidence", "validation", "files"):
         assert getattr(new, part) == getattr(plain, part), part
     assert set(new.provenance.recipe) == {"patch"}
+    assert re.search(r"full model .* is left out: policy patch has \d+ errors", found.warnings[0])
 
 
 def test_the_patch_model_is_kept_too(two_models, gone_on):
@@ -95,13 +82,23 @@ def test_a_parent_of_one_model_has_none_to_keep(gone_on, dataset, tmp_path):
     ("options", "warning"),
     [
         ({"digest": PARENT}, "full model .* cannot be kept: .*: is another bundle now"),
-        ({"place": "gone"}, "full model .* cannot be kept: gone: no readable bundle"),
+        ({"place": "gone"}, "full model .* cannot be kept: .*gone: no readable bundle"),
     ],
 )
 def test_a_parent_that_cannot_be_asked_is_said(gone_on, options, warning):
     found = gone_on("patch", **options)
     assert set(found.bundle.manifest.networks) == {"patch"}
     assert re.search(warning, found.warnings[0])
+
+
+def test_a_recorded_folder_is_never_a_name(two_models, gone_on, monkeypatch, tmp_path):
+    """`--init ./nano` is not the shipped bundle, neither is it later."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(two_models.folder, tmp_path / "nano")
+    let_win(monkeypatch, "paper")
+    found = gone_on("patch", place="nano")
+    assert weights_of(found.bundle, "full") == weights_of(two_models, "full")
+    assert found.warnings == ()
 
 
 def test_a_parent_in_s3_is_fetched(two_models, gone_on, monkeypatch):

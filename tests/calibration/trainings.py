@@ -5,6 +5,7 @@ import json
 
 import torch
 
+from etchline.calibration import calibrating
 from etchline.network.line_network import LineNetwork
 from etchline.network.sizes import SIZES
 from etchline.network.weights import save_weights
@@ -31,3 +32,16 @@ def write_run(folder, dataset, *, status="finished", seed=0, parent=None, start=
         "init": {"path": str(start), "sha256": None, "bundle": parent},
     }
     (folder / "run.json").write_text(json.dumps(facts))
+
+
+def let_win(monkeypatch, winner):
+    """All finalists are judged on copies, and this policy wins where it can; gives the policies seen."""
+    seen = []
+
+    def choose(judged):
+        seen.append({one.policy for one in judged})
+        return next((one for one in judged if one.policy == winner), next(iter(judged)))
+
+    monkeypatch.setattr(calibrating, "list_contenders", list)
+    monkeypatch.setattr(calibrating, "choose_on_copies", choose)
+    return seen

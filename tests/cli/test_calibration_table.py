@@ -65,6 +65,23 @@ def test_what_won_on_copies_is_the_bold_row():
     assert "24<0.7" in rows[1]
 
 
+def test_eighty_columns_hold_the_widest_row():
+    limits = {"spot_px": 64, "spot_mean_below": 0.6, "second_opinion": 0.3}
+    spread = {"patch_speckles": 200, "full_speckles": 200, "guarded_agree_share": 0.95}
+    one = scored("guarded", 12345, **limits, **spread)
+    usual = scored("guarded", 12345, spot_px=64, spot_mean_below=0.6)
+    text = said(one, [(one.candidate, 99999), (usual.candidate, 99999)], one, usual)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    rows = [line for line in plain.splitlines() if line.startswith("guarded ")]
+    assert len(rows) == 2
+    assert all(len(row.rstrip()) <= 80 and "\u2026" not in row for row in rows)
+    assert "200/200 0.95  0.3 64<0.6" in rows[0]
+    assert (
+        "wins: guarded, speckles 200/200, agree 0.95, spots up to 64 px below 0.6, second opinion 0.3\n"
+        in plain
+    )
+
+
 def test_a_clear_winner_needs_no_copies():
     only = scored("patch", 2)
     text = said(only, [(only.candidate, 7)], only)

@@ -128,6 +128,14 @@ def test_bad_input_is_one_line(folder, monkeypatch, arguments, message):
     assert not (folder / "new").exists()
 
 
+def test_a_folder_of_nanos_name_is_the_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nano").mkdir()
+    result = run("tune", folder / "data", "--bundle", "./nano", "--step", "arbitration")
+    assert result.exit_code == 2
+    assert "nano: no readable bundle" in result.stderr
+
+
 def test_an_unknown_step_is_refused(folder):
     result = run("tune", folder / "data", "--bundle", folder / "bundle", "--step", "learning-rate")
     assert result.exit_code == 2

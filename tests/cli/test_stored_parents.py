@@ -8,8 +8,7 @@ pytest.importorskip("torch", reason="the extra `train` is not installed")
 
 from etchline.bundle import load_bundle
 from etchline.storage import download_folder
-from tests.calibration.test_kept_models import let_win
-from tests.calibration.trainings import RECIPE, write_run
+from tests.calibration.trainings import RECIPE, let_win, write_run
 from tests.cli.test_stored import etchline
 from tests.s3_server import S3
 from tests.training.bars import make_dataset
