@@ -206,6 +206,8 @@ def _judge_copy(
     image = read_image(dataset.image_path(entry))
     first, last = image.field_rows
     field_hw = normalise(image.pixels_hw, image.field_rows)[first:last]
+    if not field_hw.size:  # the data bar is all there is: no error, and no reason to doubt
+        return [JudgedCopy(spoiling != AS_IT_IS, 1.0, 0, 0, 0)] * len(candidates)
     truth_hw = read_mask(dataset.mask_path(entry))[first:last]
     middle = _middle(*field_hw.shape)
     field_hw, truth_hw = np.ascontiguousarray(field_hw[middle]), np.ascontiguousarray(truth_hw[middle])

@@ -1,11 +1,13 @@
 """The steps in which an arbitration is found, and what reaches the last one."""
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch", reason="the extra `train` is not installed")
 
 from etchline.bundle.judging import esd_of
-from etchline.calibration import calibrating
+from etchline.calibration import calibrating, fallback
 from etchline.calibration.calibrating import calibrate
 from etchline.calibration.candidates import SIMPLEST_FIRST, Scored
 from etchline.evaluation import EsdCounts
@@ -50,3 +52,21 @@ def test_spots_are_chosen_once_more_with_a_second_opinion(two_models, dataset, m
     calibrate(two_models, dataset, esd_of(two_models), jobs=1)
     found = [(one.spot_px, one.spot_mean_below, one.second_opinion) for one in seen]
     assert found == [(24, 0.8, 0.0), (24, 0.8, 0.3), (24, 0.6, 0.3)]
+
+
+def test_an_image_that_is_all_data_bar_counts_for_nothing(two_models, dataset, monkeypatch):
+    """Among the others; of the copies it is the only one here."""
+    real = fallback.read_image
+    read = []
+
+    def all_bar(path):
+        image = real(path)
+        read.append(path)
+        return replace(image, field_rows=(image.pixels_hw.shape[0],) * 2)
+
+    monkeypatch.setattr(fallback, "read_image", all_bar)
+    found = calibrate(two_models, dataset, esd_of(two_models), jobs=1)
+    judged = found.report["fallback"]
+    assert len(read) == judged["copies"] == len(fallback.SPOILT)
+    assert (judged["below"], judged["taken"], judged["lines"]) == (0.0, 0, 0)
+    assert judged["errors"] == dict.fromkeys(("with", "without", "classical", "best of both"), 0)
