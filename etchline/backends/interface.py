@@ -82,6 +82,11 @@ def roles_of(networks: Mapping[Role, object]) -> tuple[Role, ...]:
     return tuple(role for role in ROLES if role in networks)
 
 
+def other_role(role: Role) -> Role:
+    """The role of the other model."""
+    return "full" if role == "patch" else "patch"
+
+
 def network_of(networks: Mapping[Role, Network], role: Role) -> Network:
     """The network for a role.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from etchline import __version__
-from etchline.backends.interface import Role
+from etchline.backends.interface import Role, other_role
 from etchline.bundle import (
     ArbitrationPart,
     Bundle,
@@ -29,6 +29,7 @@ from etchline.calibration.pitches import measure_pitches
 from etchline.calibration.runs import Run, find_runs, load_network
 from etchline.datasets import Dataset
 from etchline.errors import BundleError, StorageError
+from etchline.evaluation import EsdSettings
 from etchline.network.line_network import LineNetwork
 from etchline.processes import Steps, unseen_steps
 from etchline.segmentation.confidence import default_calibration
@@ -100,17 +101,12 @@ def export(request: ExportRequest, steps: Steps = unseen_steps) -> Exported:
     contents = _uncalibrated(request, runs, other, steps)
     with tempfile.TemporaryDirectory(prefix="etchline-export-") as scratch:
         esd = next(iter(runs.values())).esd
-
-        def calibrated(name: str) -> Calibration:
-            provisional = save_bundle(Path(scratch) / name, contents)
-            return calibrate(provisional, request.dataset, esd, jobs=request.jobs, steps=steps)
-
-        found = calibrated("bundle")
+        found = _measure(contents, Path(scratch) / "bundle", request, esd, steps)
         if other and other.role == "full" and found.arbitration.policy == "patch":
             warnings.append(_left_out(found))
             # Beside another model its confidence has features that it lacks alone.
             contents = _patch_alone(contents)
-            found = calibrated("alone")
+            found = _measure(contents, Path(scratch) / "alone", request, esd, steps)
         final = _calibrated(contents, found)
         if request.engine is None:
             bundle, parity = save_bundle(request.bundle_dir, final), None
@@ -118,6 +114,13 @@ def export(request: ExportRequest, steps: Steps = unseen_steps) -> Exported:
             plain = save_bundle(Path(scratch) / "final", final)
             bundle, parity = _with_engine(plain, request, steps)
     return Exported(bundle, found, (*warnings, *_warnings(request, runs, bundle)), parity)
+
+
+def _measure(
+    contents: BundleContents, folder: Path, request: ExportRequest, esd: EsdSettings, steps: Steps
+) -> Calibration:
+    """What the contents are worth as a bundle in that folder holds them."""
+    return calibrate(save_bundle(folder, contents), request.dataset, esd, jobs=request.jobs, steps=steps)
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def _other_model(runs: dict[Role, Run]) -> tuple[_OtherModel | None, list[str]]:
     run = next(iter(runs.values()))
     if len(runs) > 1 or run.parent is None or run.parent_place is None:
         return None, []
-    role: Role = "full" if run.role == "patch" else "patch"
+    role = other_role(run.role)
     try:
         with tempfile.TemporaryDirectory(prefix="etchline-parent-") as scratch:
             parent = fetch_bundle(run.parent_place, Path(scratch) / "bundle")
@@ -160,7 +163,7 @@ def _left_out(found: Calibration) -> str:
     return (
         f"the full model of the bundle that training began with is left out: policy patch has "
         f"{alone.counts.errors} errors on validation images without it, {beside.candidate.policy} "
-        f"{beside.counts.errors} with it, and spoilt copies do not speak for it"
+        f"{beside.counts.errors} with it"
     )
 
 

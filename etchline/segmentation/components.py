@@ -105,7 +105,7 @@ def _touching(above_w: Int64Array, below_w: Int64Array) -> list[Int64Array]:
     pairs = []
     for upper, lower in ((above_w, below_w), (above_w[1:], below_w[:-1]), (above_w[:-1], below_w[1:])):
         both = (upper >= 0) & (lower >= 0)
-        # Each pair as one number: numpy sorts numbers thirty times as fast as columns.
+        # Each pair as one number: numpy sorts numbers sixteen times as fast as columns.
         known = np.unique((upper[both] << 32) | lower[both])
         pairs.append(np.stack((known >> 32, known & 0xFFFFFFFF)))
     return pairs

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from etchline.backends.interface import Backend, Role
+from etchline.backends.interface import Backend, Role, other_role
 from etchline.images.source import GreyArray, WindowSource
 from etchline.segmentation.arbitration import (
     ArbitrationLimits,
@@ -117,7 +117,6 @@ class NetworkFit:
         self._different: dict[int, dict[int, tuple[tuple[float, ...], tuple[float, ...]]]] = {}
         self._of_models: dict[tuple[Role, int, int], dict[int, tuple[float, ...]]] = {}
         self._sources = SourceMaps(source, self._levels, self._maps)
-        self._keeps_answers = False
         self._joined = KeptRows(self._levels.native_height)
 
     @property
@@ -143,7 +142,6 @@ class NetworkFit:
 
     def under(self, policy: Policy, limits: ArbitrationLimits) -> "NetworkFit":
         """The same image, arbitrated anew. What the networks answered is shared, and from now on kept."""
-        self._keeps_answers = True
         self._sources.keep()
         other = copy.copy(self)
         other._settings = replace(self._settings, policy=policy, limits=limits)
@@ -335,7 +333,7 @@ class NetworkFit:
         known = self._of_models.setdefault((role, row[0].row, len(self._settings.roles)), {})
         new = [patch.column for patch in chosen if patch.column not in known]
         if new:
-            other = _other(role)
+            other = other_role(role)
             own_maps = self._own_maps(role, row)
             other_maps = self._own_maps(other, row) if other in self._settings.roles else own_maps
             scores = self._own_scores(role, row)
@@ -364,33 +362,27 @@ class NetworkFit:
             return self._sources.rows(source, top, bottom)
         # What the patch model said where another result is taken must not show in overlaps as its own.
         own_hw = (
-            self._sources.rows_of_taken(source, top, bottom, self._is_from_patch)
+            self._sources.blended(source, top, bottom, self._is_from_patch)
             if source == "patch"
             else self._sources.rows(source, top, bottom)
         )
-        share = self.second_opinion
-        return (
-            weigh_opinions(own_hw, self._sources.rows(_other(source), top, bottom), share)
-            if share
-            else own_hw
-        )
+        if not self.second_opinion:
+            return own_hw
+        other_hw = self._sources.rows(other_role(source), top, bottom)
+        return weigh_opinions(own_hw, other_hw, self.second_opinion)
 
     def _is_from_patch(self, patch: Patch) -> bool:
         return self._row_verdicts(patch.row)[patch.column].source == "patch"
 
     def _forget(self, top: int) -> None:
         """Drops answers that no row from field row `top` on needs."""
-        if self._keeps_answers:
+        if self._sources.keeps:
             return
         self._joined.forget(top)
         down = self._levels.height / self._levels.native_height
         for views in self._maps.values():
             # Judging a row of patches needs the full map from the row's first row on.
             views.forget(int(top * down) - self._patch_px - 1)
-
-
-def _other(role: Role) -> Role:
-    return "full" if role == "patch" else "patch"
 
 
 def _piece(map_hw: Uint8Array, box_xyxy: BoxXyxy, top: int, bottom: int) -> Uint8Array:

@@ -26,8 +26,13 @@ class SourceMaps:
         self._classical = ClassicalRows(source)
         self._kept: dict[tuple[CellSource, int, int], Uint8Array] | None = None
 
+    @property
+    def keeps(self) -> bool:
+        """Whether rows are kept for who asks again."""
+        return self._kept is not None
+
     def keep(self) -> None:
-        """Keeps whole maps' rows from now on, for who asks again."""
+        """Keeps whole maps' rows from now on."""
         if self._kept is None:
             self._kept = {}
 
@@ -36,20 +41,21 @@ class SourceMaps:
         key = (source, top, bottom)
         if self._kept is not None and key in self._kept:
             return self._kept[key]
-        rows_hw = (
-            self._classical.rows(top, bottom) if source == "classical" else self._of(source, top, bottom)
-        )
+        if source == "classical":
+            rows_hw = self._classical.rows(top, bottom)
+        else:
+            rows_hw = self.blended(source, top, bottom)
         if self._kept is not None:
             self._kept[key] = rows_hw
         return rows_hw
 
-    def rows_of_taken(self, role: Role, top: int, bottom: int, taken: Callable[[Patch], bool]) -> Uint8Array:
-        """Likewise, of a model's answers for some views only; 0 where there are none."""
-        return self._of(role, top, bottom, taken)
-
-    def _of(
+    def blended(
         self, role: Role, top: int, bottom: int, taken: Callable[[Patch], bool] | None = None
     ) -> Uint8Array:
+        """The same of a model, never kept; of its answers for some views only where `taken` says so.
+
+        Where no view is taken it is 0.
+        """
         native_height, native_width = self._levels.native_height, self._levels.native_width
         height, width = self._levels.height, self._levels.width
         if (native_height, native_width) == (height, width):

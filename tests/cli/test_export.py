@@ -39,7 +39,8 @@ def folder(tmp_path_factory):
 
 def test_export_says_what_it_chose(folder):
     said, bundle = (folder / "said").read_text(), load_bundle(folder / "bundle")
-    assert int(re.search(r"(\d+) candidates", said)[1]) >= LIMITS + OPINIONS
+    tried = int(re.search(r"(\d+) candidates", said)[1])
+    assert tried in {LIMITS + OPINIONS + 5 * policies for policies in range(4)}  # five means of spots each
     for policy in ("patch", "full", "guarded", "paper", "confidence"):
         assert policy in said
     assert f"wins: {bundle.manifest.arbitration.policy}" in said
@@ -93,9 +94,14 @@ def test_tune_json(folder):
     assert (found["step"], found["digest"]) == ("arbitration", None)
     assert found["parent"] == load_bundle(folder / "bundle").digest
     tried = [(one["policy"], one["limits"]["second_opinion"]) for one in found["candidates"]]
-    assert sum(not share for _, share in tried) >= LIMITS
-    assert {share for policy, share in tried if policy == "confidence"} == {0.0, 0.2, 0.3, 0.4}
-    assert {share for policy, share in tried if policy == "patch"} == {0.0}
+    assert [share for _, share in tried[:LIMITS]] == [0.0] * LIMITS
+    assert tried[LIMITS : LIMITS + OPINIONS] == [
+        (policy, share) for policy in ("guarded", "paper", "confidence") for share in (0.2, 0.3, 0.4)
+    ]
+    means = found["candidates"][LIMITS + OPINIONS :]
+    for five in (means[start : start + 5] for start in range(0, len(means), 5)):
+        assert len({one["limits"]["spot_mean_below"] for one in five}) == 5
+        assert len({(one["policy"], one["limits"]["second_opinion"]) for one in five}) == 1
     best = min(
         one["opens"] + one["shorts"] + one["false_positives"] + one["false_negatives"]
         for one in found["candidates"]

@@ -31,11 +31,7 @@ def test_the_parents_full_model_is_kept(s3: S3, tmp_path: Path, monkeypatch: pyt
     made = etchline("export", s3.uri("runs/a"), str(new), "--dataset", str(tmp_path / "data"), "--jobs", "1")
     assert "cannot be kept" not in made.stderr
     assert "\npaper " in made.stdout
-    kept, parent = load_bundle(new).manifest, load_bundle(s3_copy(lab, tmp_path / "lab")).manifest
+    download_folder(lab, tmp_path / "lab")
+    kept, parent = load_bundle(new).manifest, load_bundle(tmp_path / "lab").manifest
     assert kept.files["full/weights.safetensors"] == parent.files["full/weights.safetensors"]
     assert kept.files["patch/weights.safetensors"] != parent.files["patch/weights.safetensors"]
-
-
-def s3_copy(location: str, folder: Path) -> Path:
-    download_folder(location, folder)
-    return folder
