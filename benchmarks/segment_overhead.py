@@ -65,7 +65,7 @@ PARTS = {
     "prompting": ("segmentation.asked_views:place_prompt",),
     "blending": ("segmentation.views:ViewMap.rows", "segmentation.multiscale:blend"),
     "arbitration": ("segmentation.multiscale:compare",),
-    "spots": ("segmentation.multiscale:erase_spots",),
+    "false metal": ("segmentation.false_metal:FalseMetal.erase",),
     "features of cells": (
         "segmentation.segmenter:measure_cell",
         "segmentation.multiscale:measure_cell",

@@ -14,6 +14,7 @@ from etchline.calibration.candidates import (
     best_by_policy,
     list_candidates,
     list_contenders,
+    list_edges,
     list_opinions,
     list_spot_means,
     list_spots,
@@ -90,9 +91,10 @@ def calibrate(
     """The best arbitration by the dataset's validation images, and its confidence.
 
     Of each policy the limits with the fewest errors are found first, then for those what say the model has
-    that is not taken, then below which mean spots are erased. What each of these steps found, if it is not
-    clearly worse than the best of all, is also judged on spoilt copies, where the one with the fewest errors,
-    falling back where that helps, wins: what validation images do not tell apart, harder images choose.
+    that is not taken, below which mean spots are erased, and what counts as an edge. What each of these steps
+    found, if it is not clearly worse than the best of all, is also judged on spoilt copies, where the one
+    with the fewest errors, falling back where that helps, wins: what validation images do not tell apart,
+    harder images choose.
     Images are segmented as `etchline segment` does it, with `--scale auto`.
 
     Args:
@@ -123,7 +125,7 @@ def calibrate(
         scored = _score(bench, list_candidates(policies, best(spots).candidate.limits), held_out)
         finalists = list(best_by_policy(scored).values())
         # A second opinion makes maps softer, and spots with them.
-        for listed in (list_opinions, list_spot_means):
+        for listed in (list_opinions, list_spot_means, list_edges):
             settled = [one.candidate for one in best_by_policy(scored).values()]
             if more := listed(settled):
                 found = _score(bench, more, held_out)

@@ -18,6 +18,8 @@ SPOT_MEANS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 SECOND_OPINIONS = (0.2, 0.3, 0.4)
 
+EDGES_BELOW = (1.5, 1.8, 2.1)
+
 SIMPLEST_FIRST: tuple[Policy, ...] = ("patch", "full", "guarded", "paper", "confidence")
 """One network needs half of the time of two, and `paper` trusts the full model furthest."""
 
@@ -93,6 +95,13 @@ def list_opinions(chosen: Collection[Candidate]) -> list[Candidate]:
         for one in chosen
         for share in SECOND_OPINIONS
         if one.policy not in ROLES
+    ]
+
+
+def list_edges(chosen: Collection[Candidate]) -> list[Candidate]:
+    """Candidates, each with every limit below which an outline lies on no edge."""
+    return [
+        replace(one, limits=replace(one.limits, edge_below=limit)) for one in chosen for limit in EDGES_BELOW
     ]
 
 

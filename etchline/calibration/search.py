@@ -142,15 +142,15 @@ def _score_image(
     if entry.image in confidence:
         bundle = with_parts(bundle, confidence=confidence[entry.image])
     truth_hw = read_mask(dataset.mask_path(entry))
-    known: dict[tuple[int, float, float, tuple[CellSource, ...]], EsdCounts] = {}
+    known: dict[tuple[int, float, float, float, tuple[CellSource, ...]], EsdCounts] = {}
     counts = []
     with open_image(dataset.image_path(entry)) as source:
         fit = _fit(bundle, NetworkChoice(policy=candidates[0].policy), answers, source)
         for candidate in candidates:
             chosen = fit.under(candidate.policy, candidate.limits)
             limits = candidate.limits
-            shown = limits.spot_px, limits.spot_mean_below, chosen.second_opinion
-            alike = *shown, chosen.sources()
+            erased = limits.spot_px, limits.spot_mean_below, limits.edge_below
+            alike = *erased, chosen.second_opinion, chosen.sources()
             if alike not in known:
                 names = (f"result for {entry.image}", entry.mask)
                 mask_hw = mask_of(chosen, source)

@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 def print_policies(found: "Calibration", console: Console) -> None:
     """Prints each policy's best candidate, that with default limits but for spots, and in bold what wins.
 
-    "2nd" is the say of the model that is not taken, "spots" their largest edge and below which mean they go.
+    "2nd" is the say of the model that is not taken, "spots" their largest edge and below which mean they go,
+    "edge" below which multiple of plain areas' changes of grey levels an outline lies on none.
     """
     from etchline.calibration.candidates import best_by_policy
 
     number = len(found.scored)
     title = f"{number} candidate{'' if number == 1 else 's'}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("policy", "speckles", "agree", "2nd", "spots"):
+    for name in ("policy", "speckles", "agree", "2nd", "spots", "edge"):
         table.add_column(name, no_wrap=True)
-    for name in ("ESD %", "opens", "shorts", "false +", "false -", "lines"):
+    for name in ("ESD %", "opens", "shorts", "FP", "FN", "lines"):
         table.add_column(name, justify="right", no_wrap=True)
     winner = _without_fallback(found)
     for policy, one in best_by_policy(found.scored).items():
@@ -96,6 +97,7 @@ def describe(candidate: "Candidate") -> str:
         f"agree {agree}" if agree else "",
         f"spots up to {limits.spot_px} px below {limits.spot_mean_below:g}" if limits.spot_px else "",
         f"second opinion {limits.second_opinion:g}" if limits.second_opinion else "",
+        f"edges below {limits.edge_below:g}" if limits.edge_below else "",
         f"classical below {limits.fallback_below:g}" if limits.fallback_below else "",
     ]
     return ", ".join(part for part in parts if part)
@@ -109,6 +111,7 @@ def _row(one: "Scored") -> list[str]:
         *_asked(one.candidate),
         f"{limits.second_opinion:g}" if limits.second_opinion else "",
         f"{limits.spot_px}<{limits.spot_mean_below:g}" if limits.spot_px else "",
+        f"{limits.edge_below:g}" if limits.edge_below else "",
         f"{100 * (counts.rate or 0.0):.2f}",
         *(str(number) for number in numbers),
     ]

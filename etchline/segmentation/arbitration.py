@@ -43,6 +43,9 @@ class ArbitrationLimits:
             they have learnt and the classical result is taken for all of it; 0: never, as in the paper.
         second_opinion: how much the model that was not taken has a say: the share of its log odds in the
             result, where the taken one's have the rest; 0: none, as in the paper; 0.5: both count alike.
+        edge_below: components of the joined result of at most 128 px, as the networks see them, and a mean
+            probability below 0.8 are erased where grey levels change less along their outline than this many
+            times what they do in the image's plainest tenth; 0: none, as in the paper.
 
     Raises:
         SettingsError: a limit on speckles below 1, a share outside its range, or a negative size.
@@ -58,6 +61,7 @@ class ArbitrationLimits:
     spot_mean_below: float = 1.0
     fallback_below: float = 0.0
     second_opinion: float = 0.0
+    edge_below: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("patch_speckles", "full_speckles"):
@@ -72,6 +76,10 @@ class ArbitrationLimits:
             )
         if self.spot_px < 0:
             raise SettingsError(f"arbitration limit spot_px={self.spot_px}: must not be negative")
+        if not 0 <= self.edge_below < float("inf"):
+            raise SettingsError(
+                f"arbitration limit edge_below={self.edge_below}: must be a finite number of 0 or more"
+            )
 
 
 @dataclass(frozen=True)

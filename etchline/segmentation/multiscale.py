@@ -24,14 +24,14 @@ from etchline.segmentation.arbitration import (
 )
 from etchline.segmentation.asked_views import AskedViews
 from etchline.segmentation.cell_features import ALONE, compare_lines, measure_cell, show_different_lines
-from etchline.segmentation.familiarity import SPECKLED, mean_confidence
+from etchline.segmentation.false_metal import FalseMetal
+from etchline.segmentation.familiarity import SPECKLED, mean_confidence, probed_patches
 from etchline.segmentation.network_settings import NetworkSettings
 from etchline.segmentation.normalise import Normalisation, fit_normalisation
 from etchline.segmentation.probability import weigh_opinions
 from etchline.segmentation.record import CellSource
 from etchline.segmentation.scale import ScaleChoice, choose_scale, estimate_pitch
 from etchline.segmentation.source_maps import SourceMaps
-from etchline.segmentation.spots import erase_spots
 from etchline.segmentation.tiling import BoxXyxy, Patch
 from etchline.segmentation.views import FieldLevels, KeptRows, blend
 
@@ -117,7 +117,9 @@ class NetworkFit:
         self._different: dict[int, dict[int, tuple[tuple[float, ...], tuple[float, ...]]]] = {}
         self._of_models: dict[tuple[Role, int, int], dict[int, tuple[float, ...]]] = {}
         self._sources = SourceMaps(source, self._levels, self._maps)
-        self._joined = KeptRows(self._levels.native_height)
+        self._joined: KeptRows[np.uint8] = KeptRows(self._levels.native_height)
+        probed = [patch.box_xyxy for row in probed_patches(self._patches) for patch in row]
+        self._false_metal = FalseMetal(self._levels, choice.factor, probed)
 
     @property
     def scale(self) -> float:
@@ -204,21 +206,15 @@ class NetworkFit:
     def rows(self, top: int, bottom: int) -> Uint8Array:
         """The probabilities of image rows [top, bottom), which lie in the field; not to be written to."""
         first, last = self._source.field_rows
-        # Whether a component is a spot shows within this reach.
-        reach = self._spot_px
+        # Whether a component is false shows within this reach.
+        reach = self._false_metal.reach_px(self._settings.limits)
         upper, lower = max(top - reach, first), min(bottom + reach, last)
         self._forget(upper - first)
         map_hw = self._joined.rows(upper - first, lower - first, self._join)
         if reach:
             map_hw = map_hw.copy()  # a kept map stays as it is
-            erase_spots(map_hw, reach, self._settings.limits.spot_mean_below)
+            self._false_metal.erase(map_hw, upper - first, self._settings.limits)
         return map_hw[top - upper : bottom - upper]
-
-    @property
-    def _spot_px(self) -> int:
-        """Largest edge of a spot in the image's pixels."""
-        spot_px = self._settings.limits.spot_px
-        return max(1, round(spot_px / self.choice.factor)) if spot_px else 0
 
     def _join(self, top: int, bottom: int) -> Uint8Array:
         """Field rows [top, bottom) of what was taken for each patch, blended at borders between sources."""
@@ -379,6 +375,7 @@ class NetworkFit:
         if self._sources.keeps:
             return
         self._joined.forget(top)
+        self._false_metal.forget(top)
         down = self._levels.height / self._levels.native_height
         for views in self._maps.values():
             # Judging a row of patches needs the full map from the row's first row on.

@@ -6,14 +6,19 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from etchline.errors import SettingsError
+from etchline.images.source import GreyArray
 from etchline.segmentation.components import BandComponents
 from etchline.segmentation.probability import LINE
-from etchline.segmentation.topology_kernel import label_runs, reached_steps
+from etchline.segmentation.topology_kernel import label_runs, paint_runs, reached_steps
 
 Uint8Array = npt.NDArray[np.uint8]
+Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
 
 # Values of a probability map that are metal.
 _METAL = reached_steps((LINE,))
@@ -94,37 +99,114 @@ def find_spots(masks: Iterable[Uint8Array], first_row: int, settings: SpotSettin
 
 
 def erase_spots(probability_hw: Uint8Array, most_px: int, mean_below: float = 1.0) -> None:
-    """Makes doubtful 8-connected components whose box is at most `most_px` high and wide background.
+    """Erases doubtful small components of a map, in place; see `SmallMetal.is_spot` and `SmallMetal.erase`.
 
-    It changes the map in place.
+    Args:
+        probability_hw: uint8 `round(255 p)`, (H, W).
+        most_px: 0 erases nothing.
+        mean_below: see `SmallMetal.is_spot`.
+    """
+    if most_px:
+        metal = SmallMetal(probability_hw, most_px)
+        metal.erase(metal.is_spot(most_px, mean_below))
 
-    Components at the edge of the map stay: how large they are is not known. So a component of the rows
+
+class SmallMetal:
+    """The 8-connected components of a map's metal whose box is at most so many pixels high and wide.
+
+    Components at the map's edge are left out: how large they are is not known. So a component of the rows
     [top, bottom) of an image is judged rightly in the rows [top - most_px, bottom + most_px).
 
     Args:
-        probability_hw: uint8 `round(255 p)`, (H, W). Erased pixels come to lie just below the threshold: what
-            looked like metal is not certain background either.
-        most_px: 0 erases nothing.
-        mean_below: components of this mean probability or more stay, unless it is 1: short lines are as
-            certain as long ones, false ones seldom are.
+        probability_hw: uint8 `round(255 p)`, (H, W).
+        most_px: longest edge of a box.
     """
-    if not most_px or not probability_hw.size:
-        return
-    runs, stats = label_runs(np.ascontiguousarray(probability_hw), _METAL, 1)
-    left, top, width, height, area = stats.T
-    rows, columns = probability_hw.shape
-    whole = (left > 0) & (top > 0) & (left + width < columns) & (top + height < rows)
-    spot = whole & (np.maximum(width, height) <= most_px)
-    row, start, end, label = runs[spot[runs[:, 3]]].T.astype(np.int64)
-    lengths = end - start
-    # The pixels of all spots, one run after the other, and the spot that each belongs to.
-    y = np.repeat(row, lengths)
-    x = np.arange(lengths.sum()) + np.repeat(start - np.cumsum(lengths) + lengths, lengths)
-    owner = np.repeat(label, lengths)
-    if mean_below < 1:
-        spot &= np.bincount(owner, probability_hw[y, x], minlength=len(stats)) < 255 * mean_below * area
-    erased = spot[owner]
-    probability_hw[y[erased], x[erased]] = LINE - 1
+
+    def __init__(self, probability_hw: Uint8Array, most_px: int) -> None:
+        self._probability_hw = probability_hw
+        self._runs, stats = label_runs(np.ascontiguousarray(probability_hw), _METAL, 1)
+        left, top, width, height, self._areas_n = stats.T
+        rows, columns = probability_hw.shape
+        whole = (left > 0) & (top > 0) & (left + width < columns) & (top + height < rows)
+        self._sides_n = np.maximum(width, height)
+        self._small_n = whole & (self._sides_n <= most_px)
+
+    def is_spot(self, most_px: int, mean_below: float) -> BoolArray:
+        """Which components are small and doubtful, bool, (components,).
+
+        Args:
+            most_px: longest edge of a spot's box.
+            mean_below: components of this mean probability or more are none, unless it is 1: short lines are
+                as certain as long ones, false ones seldom are.
+        """
+        spot_n: BoolArray = self._small_n & (self._sides_n <= most_px)
+        if mean_below < 1 and spot_n.any():
+            totals_n = _sum_runs(self._probability_hw, self._runs, spot_n)
+            spot_n &= totals_n < 255 * mean_below * self._areas_n
+        return spot_n
+
+    def outline_means(self, values_hw: GreyArray, chosen_n: BoolArray) -> FloatArray:
+        """The mean of other values along each component's outline, float64, (components,); 0 if not chosen.
+
+        Args:
+            values_hw: of the map's pixels, (H, W).
+            chosen_n: which components; none that is not small.
+        """
+        assert not (chosen_n & ~self._small_n).any()
+        means_n: FloatArray = _mean_outlines(values_hw, self._probability_hw, LINE, self._runs, chosen_n)
+        return means_n
+
+    def erase(self, chosen_n: BoolArray) -> None:
+        """Makes components background in the map itself.
+
+        Erased pixels come to lie just below the threshold: what looked like metal is not certain background
+        either.
+        """
+        paint_runs(self._probability_hw, self._runs, chosen_n, LINE - 1)
+
+
+@njit(cache=True)
+def _sum_runs(values_hw: Uint8Array, runs: Int32Array, chosen: BoolArray) -> Int64Array:
+    """The sum of values over each chosen component's pixels, int64 (components,); 0 of the others."""
+    totals = np.zeros(chosen.size, np.int64)
+    for run in range(runs.shape[0]):
+        label = runs[run, 3]
+        if chosen[label]:
+            y, total = runs[run, 0], 0
+            for x in range(runs[run, 1], runs[run, 2]):
+                total += values_hw[y, x]
+            totals[label] += total
+    return totals
+
+
+@njit(cache=True)
+def _mean_outlines(
+    values_hw: GreyArray,
+    mask_hw: Uint8Array,
+    least: int,
+    runs: Int32Array,
+    chosen: BoolArray,
+) -> FloatArray:
+    """The mean of values over each chosen component's outline: its pixels beside the mask's background.
+
+    Args:
+        values_hw: (H, W).
+        mask_hw: likewise, from `least` on set.
+        least: see above.
+        runs: of the mask, as `label_runs` gives them.
+        chosen: (components,); none has a pixel at the mask's edge. 0 of the others.
+    """
+    totals, counts = np.zeros(chosen.size, np.int64), np.zeros(chosen.size, np.int64)
+    for run in range(runs.shape[0]):
+        y, label = runs[run, 0], runs[run, 3]
+        if not chosen[label]:
+            continue
+        for x in range(runs[run, 1], runs[run, 2]):
+            # All nine: the pixel itself is set.
+            if mask_hw[y - 1 : y + 2, x - 1 : x + 2].min() < least:
+                totals[label] += values_hw[y, x]
+                counts[label] += 1
+    return totals / np.maximum(counts, 1)
 
 
 def _runs(labels_hw: npt.NDArray[np.int64], most_px: float) -> tuple[Int64Array, Int64Array]:

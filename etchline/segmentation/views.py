@@ -10,6 +10,7 @@ Coordinates: x to the right, y down, in pixels of the (resampled) field; y = 0 i
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from etchline.segmentation.tiling import BoxXyxy, Patch
 
 Uint8Array = npt.NDArray[np.uint8]
 Int32Array = npt.NDArray[np.int32]
+Levels = TypeVar("Levels", np.uint8, np.uint16)
 
 # Weights are whole numbers, so that sums are exact in any order; 9 views may overlap, 9 * 255 * 256^2 < 2^31.
 _TENT_TOP = 256
@@ -56,10 +58,11 @@ class FieldLevels:
         """The levels inside the box, which lies inside the field and is not empty."""
         x0, y0, x1, y1 = box_xyxy
         if (self.height, self.width) == (self.native_height, self.native_width):
-            return self._native(y0, y1, x0, x1)
+            return self.native_rows(y0, y1, x0, x1)
         rows = taps(self.native_height, self.height, y0, y1)
         columns = taps(self.native_width, self.width, x0, x1)
-        return apply_taps(self._native(rows.first, rows.last, columns.first, columns.last), rows, columns)
+        levels_hw = self.native_rows(rows.first, rows.last, columns.first, columns.last)
+        return apply_taps(levels_hw, rows, columns)
 
     def native_box(self, box_xyxy: BoxXyxy) -> BoxXyxy:
         """The box in the image's own pixels, edges rounded; boxes that share an edge still share it."""
@@ -67,7 +70,8 @@ class FieldLevels:
         across, down = self.native_width / self.width, self.native_height / self.height
         return round(x0 * across), round(y0 * down), round(x1 * across), round(y1 * down)
 
-    def _native(self, top: int, bottom: int, left: int, right: int) -> Uint8Array:
+    def native_rows(self, top: int, bottom: int, left: int, right: int) -> Uint8Array:
+        """The levels of the image's own pixels, columns [left, right) of field rows [top, bottom)."""
         rows_hw = self._source.read(self._first + top, self._first + bottom, left, right)
         return self._normalisation.apply(rows_hw)
 
@@ -130,7 +134,7 @@ Segment = Callable[[list[Patch]], list[Answer]]
 """Segments one row of views."""
 
 
-class KeptRows:
+class KeptRows(Generic[Levels]):
     """Rows of a map that are made once, band by band, and kept until `forget`.
 
     Args:
@@ -139,15 +143,17 @@ class KeptRows:
 
     def __init__(self, height: int) -> None:
         self._height = height
-        self._bands: dict[int, Uint8Array] = {}
+        self._bands: dict[int, npt.NDArray[Levels]] = {}
 
-    def rows(self, top: int, bottom: int, make: Callable[[int, int], Uint8Array]) -> Uint8Array:
+    def rows(
+        self, top: int, bottom: int, make: Callable[[int, int], npt.NDArray[Levels]]
+    ) -> npt.NDArray[Levels]:
         """Rows [top, bottom), at least one; not to be written to.
 
         Args:
             top: first row.
             bottom: row after the last.
-            make: gives rows of the map, uint8 (rows, width). It is not kept: what it belongs to would hold
+            make: gives rows of the map, (rows, width). It is not kept: what it belongs to would hold
                 itself, and with it an image's answers, until the garbage collector comes.
         """
         first = top // BAND_ROWS
@@ -160,7 +166,7 @@ class KeptRows:
         for number in [kept for kept in self._bands if (kept + 1) * BAND_ROWS <= top]:
             del self._bands[number]
 
-    def _band(self, number: int, make: Callable[[int, int], Uint8Array]) -> Uint8Array:
+    def _band(self, number: int, make: Callable[[int, int], npt.NDArray[Levels]]) -> npt.NDArray[Levels]:
         if number not in self._bands:
             first = number * BAND_ROWS
             self._bands[number] = make(first, min(first + BAND_ROWS, self._height))
@@ -184,7 +190,7 @@ class ViewMap:
         self._segment = segment
         self._spans = [_rows_of(row) for row in views]
         self._answers: dict[int, list[Answer]] = {}
-        self._blended = KeptRows(self._spans[-1][1] if views else 0)
+        self._blended: KeptRows[np.uint8] = KeptRows(self._spans[-1][1] if views else 0)
 
     def answers(self, row: int) -> list[Answer]:
         """The answers for one row of views, from the left."""

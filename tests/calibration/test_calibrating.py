@@ -24,13 +24,16 @@ def test_every_step_has_a_finalist_of_each_policy(two_models, dataset, monkeypat
 
     monkeypatch.setattr(calibrating, "list_contenders", contend)
     calibrate(two_models, dataset, esd_of(two_models), jobs=1)
-    tried = [(one.candidate.policy, one.candidate.limits.second_opinion > 0) for one in seen]
-    both = [("guarded", True), ("paper", True), ("confidence", True)]
-    assert tried == [(policy, False) for policy in SIMPLEST_FIRST] + both  # no spots: no third step
+    limits = [one.candidate.limits for one in seen]
+    tried = [one.candidate.policy for one in seen]
+    both = ["guarded", "paper", "confidence"]
+    assert tried == [*SIMPLEST_FIRST, *both, *SIMPLEST_FIRST]  # no spots: no third step
+    assert [one.second_opinion > 0 for one in limits[:8]] == [False] * 5 + [True] * 3
+    assert [one.edge_below > 0 for one in limits] == [False] * 8 + [True] * 5
 
 
 def test_spots_are_chosen_once_more_with_a_second_opinion(two_models, dataset, monkeypatch):
-    """Scores are made up: spots win, then a second opinion of 0.3, then a lower mean."""
+    """Scores are made up: spots win, then a second opinion of 0.3, then a lower mean, then edges of 1.8."""
     seen = []
 
     def contend(finalists):
@@ -40,18 +43,21 @@ def test_spots_are_chosen_once_more_with_a_second_opinion(two_models, dataset, m
     def score(bench, candidates, confidence=None):
         limits = [one.limits for one in candidates]
         errors = [
-            100 * (one.spot_px != 24) + 10 * (one.second_opinion != 0.3) + abs(one.spot_mean_below - wanted)
+            100 * (one.spot_px != 24)
+            + 10 * (one.second_opinion != 0.3)
+            + abs(one.spot_mean_below - wanted)
+            + 0.1 * abs(one.edge_below - 1.8)
             for one in limits
             for wanted in [0.6 if one.second_opinion else 0.8]
         ]
-        counts = [EsdCounts(opens=round(10 * error), lines=9) for error in errors]
+        counts = [EsdCounts(opens=round(100 * error), lines=9) for error in errors]
         return [Scored(one, (count,) * 4) for one, count in zip(candidates, counts, strict=True)]
 
     monkeypatch.setattr(calibrating, "list_contenders", contend)
     monkeypatch.setattr(calibrating, "_score", score)
     calibrate(two_models, dataset, esd_of(two_models), jobs=1)
-    found = [(one.spot_px, one.spot_mean_below, one.second_opinion) for one in seen]
-    assert found == [(24, 0.8, 0.0), (24, 0.8, 0.3), (24, 0.6, 0.3)]
+    found = [(one.spot_px, one.spot_mean_below, one.second_opinion, one.edge_below) for one in seen]
+    assert found == [(24, 0.8, 0.0, 0.0), (24, 0.8, 0.3, 0.0), (24, 0.6, 0.3, 0.0), (24, 0.6, 0.3, 1.8)]
 
 
 def test_an_image_that_is_all_data_bar_counts_for_nothing(two_models, dataset, monkeypatch):

@@ -10,6 +10,7 @@ from etchline.calibration.candidates import (
     is_clearly_worse,
     list_candidates,
     list_contenders,
+    list_edges,
     list_opinions,
     list_spot_means,
     list_spots,
@@ -60,6 +61,15 @@ def test_other_means_are_tried_where_spots_are_erased_by_two_models():
     found = list_spot_means([Candidate("paper", one) for one in (alone, spotted, spotless)])
     assert [one.limits.spot_mean_below for one in found] == [0.5, 0.6, 0.8, 0.9, 1.0]
     assert {replace(one.limits, spot_mean_below=0.7) for one in found} == {spotted}
+
+
+def test_every_policy_is_tried_with_edges():
+    chosen = [Candidate("patch"), Candidate("paper", ArbitrationLimits(spot_px=24, second_opinion=0.3))]
+    found = list_edges(chosen)
+    assert [(one.policy, one.limits.edge_below) for one in found] == [
+        (policy, limit) for policy in ("patch", "paper") for limit in (1.5, 1.8, 2.1)
+    ]
+    assert {replace(one, limits=replace(one.limits, edge_below=0.0)) for one in found} == set(chosen)
 
 
 def test_limits_that_a_policy_does_not_ask_stay():

@@ -107,12 +107,14 @@ def test_what_is_chosen_was_judged_on_copies_and_is_the_best_there(exported):
     assert judged[chosen] == report["fallback"]["errors"]["with"] == min(judged.values())
 
 
-def test_older_bundles_have_no_second_opinion(exported, tmp_path):
+def test_older_bundles_have_no_second_opinion_and_no_edges(exported, tmp_path):
     folder = shutil.copytree(exported.bundle.folder, tmp_path / "older")
     manifest = json.loads((folder / "bundle.json").read_text())
-    del manifest["arbitration"]["limits"]["second_opinion"]
+    for name in ("second_opinion", "edge_below"):
+        del manifest["arbitration"]["limits"][name]
     (folder / "bundle.json").write_text(json.dumps(manifest))
-    assert load_bundle(folder).manifest.arbitration.limits.second_opinion == 0.0
+    limits = load_bundle(folder).manifest.arbitration.limits
+    assert (limits.second_opinion, limits.edge_below) == (0.0, 0.0)
 
 
 def test_confidences_are_fitted_for_all_three(exported):
@@ -158,7 +160,8 @@ def test_progress_is_shown(training, dataset, tmp_path):
         ("arbitration", 4),
         ("each model", 4),
         ("arbitration", 4),  # the limits
-        ("arbitration", 4),  # the second opinion; without spots nothing more
+        ("arbitration", 4),  # the second opinion; without spots no other mean
+        ("arbitration", 4),  # edges
         ("spoilt copies", len(SPOILT)),
         ("arbitration", 4),
         ("confidence", 4),
@@ -332,6 +335,9 @@ def test_tuning_makes_a_child(exported, dataset, tmp_path):
     shares = [one.candidate.limits.second_opinion for one in found.scored]
     assert shares[:277] == [0.0] * 277
     assert shares[277:286] == [0.2, 0.3, 0.4] * 3
+    edges = [one.candidate.limits.edge_below for one in found.scored]
+    assert not any(edges[:-15])
+    assert edges[-15:] == [1.5, 1.8, 2.1] * 5
 
 
 def test_tuning_without_a_folder_writes_nothing(exported, dataset):

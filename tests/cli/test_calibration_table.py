@@ -66,7 +66,7 @@ def test_what_won_on_copies_is_the_bold_row():
 
 
 def test_eighty_columns_hold_the_widest_row():
-    limits = {"spot_px": 64, "spot_mean_below": 0.6, "second_opinion": 0.3}
+    limits = {"spot_px": 64, "spot_mean_below": 0.6, "second_opinion": 0.3, "edge_below": 1.8}
     spread = {"patch_speckles": 200, "full_speckles": 200, "guarded_agree_share": 0.95}
     one = scored("guarded", 12345, **limits, **spread)
     usual = scored("guarded", 12345, spot_px=64, spot_mean_below=0.6)
@@ -75,9 +75,9 @@ def test_eighty_columns_hold_the_widest_row():
     rows = [line for line in plain.splitlines() if line.startswith("guarded ")]
     assert len(rows) == 2
     assert all(len(row.rstrip()) <= 80 and "\u2026" not in row for row in rows)
-    assert rows[0].split()[1:5] == ["200/200", "0.95", "0.3", "64<0.6"]
-    wins = "wins: guarded, speckles 200/200, agree 0.95, spots up to 64 px below 0.6, second opinion 0.3\n"
-    assert wins in plain  # longer than a line, and not broken
+    assert rows[0].split()[1:6] == ["200/200", "0.95", "0.3", "64<0.6", "1.8"]
+    wins = "wins: guarded, speckles 200/200, agree 0.95, spots up to 64 px below 0.6, second opinion 0.3"
+    assert f"{wins}, edges below 1.8\n" in plain  # longer than a line, and not broken
 
 
 def test_a_clear_winner_needs_no_copies():

@@ -14,7 +14,8 @@ from etchline.cli.app import app
 from tests.calibration.trainings import write_run
 from tests.training.bars import make_dataset
 
-LIMITS, OPINIONS = 277, 9  # candidates: of all policies, and a second opinion for three of them
+# Candidates: of all policies, a second opinion for three of them, edges for all.
+LIMITS, OPINIONS, EDGES = 277, 9, 15
 
 pytestmark = pytest.mark.xdist_group("onnx")  # its fixtures are made once
 
@@ -40,7 +41,9 @@ def folder(tmp_path_factory):
 def test_export_says_what_it_chose(folder):
     said, bundle = (folder / "said").read_text(), load_bundle(folder / "bundle")
     tried = int(re.search(r"(\d+) candidates", said)[1])
-    assert tried in {LIMITS + OPINIONS + 5 * policies for policies in range(4)}  # five means of spots each
+    assert tried in {
+        LIMITS + OPINIONS + EDGES + 5 * policies for policies in range(4)
+    }  # five means of spots each
     for policy in ("patch", "full", "guarded", "paper", "confidence"):
         assert policy in said
     assert f"wins: {bundle.manifest.arbitration.policy}" in said
@@ -98,10 +101,13 @@ def test_tune_json(folder):
     assert tried[LIMITS : LIMITS + OPINIONS] == [
         (policy, share) for policy in ("guarded", "paper", "confidence") for share in (0.2, 0.3, 0.4)
     ]
-    means = found["candidates"][LIMITS + OPINIONS :]
+    means = found["candidates"][LIMITS + OPINIONS : -EDGES]
     for five in (means[start : start + 5] for start in range(0, len(means), 5)):
         assert len({one["limits"]["spot_mean_below"] for one in five}) == 5
         assert len({(one["policy"], one["limits"]["second_opinion"]) for one in five}) == 1
+    edges = [(one["policy"], one["limits"]["edge_below"]) for one in found["candidates"][-EDGES:]]
+    policies = ("patch", "full", "guarded", "paper", "confidence")
+    assert edges == [(policy, limit) for policy in policies for limit in (1.5, 1.8, 2.1)]
     best = min(
         one["opens"] + one["shorts"] + one["false_positives"] + one["false_negatives"]
         for one in found["candidates"]
@@ -179,7 +185,7 @@ def test_a_patch_model_alone_has_no_limits(folder, tmp_path):
     dataset = make_dataset(tmp_path / "data", [(64, 64)] * 3)
     write_run(tmp_path / "out" / "patch", dataset)
     result = run("export", tmp_path / "out", tmp_path / "b", "--dataset", tmp_path / "data", "--jobs", 1)
-    assert "1 candidate\n" in result.stdout
+    assert "4 candidates\n" in result.stdout  # three of them with edges
     assert "wins: patch" in result.stdout
 
 

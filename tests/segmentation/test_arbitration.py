@@ -152,6 +152,9 @@ def test_lines_are_no_speckles():
         ({"guarded_agree_share": -0.1}, "guarded_agree_share=-0.1"),
         ({"second_opinion": 0.6}, r"second_opinion=0.6: must lie in \[0, 0.5\]"),
         ({"second_opinion": float("nan")}, "second_opinion=nan"),
+        ({"edge_below": -0.1}, "edge_below=-0.1: must be a finite number of 0 or more"),
+        ({"edge_below": float("inf")}, "edge_below=inf"),
+        ({"edge_below": float("nan")}, "edge_below=nan"),
     ],
 )
 def test_limits_out_of_range(values, message):

@@ -184,12 +184,12 @@ def test_spots_are_erased_wherever_bands_are_cut(scale):
     assert errors(cleaned, truth) == 0
 
 
-@pytest.mark.parametrize("second_opinion", [0.0, 0.3])
+@pytest.mark.parametrize("chosen", [{}, {"second_opinion": 0.3}, {"spot_px": 9, "edge_below": 2.1}])
 @pytest.mark.parametrize("scale", [1.0, 1.3])
-def test_bands_do_not_show(second_opinion, scale):
+def test_bands_do_not_show(chosen, scale):
     image, _ = comb(300, 210)
     spoil = only("patch", lambda r, v, p: np.roll(p, int(v[0, 0]) % 3, axis=1))
-    limits = ArbitrationLimits(second_opinion=second_opinion)
+    limits = ArbitrationLimits(**chosen)
     settings = NetworkSettings(policy="paper", limits=limits, full_view_px=128, scale=scale)
     segmenter = NetworkSegmenter(GreyBackend(spoil=spoil), settings)
     source = ArraySource(image)
@@ -328,6 +328,7 @@ def test_an_image_is_arbitrated_anew_without_asking_again(spoil):
     tried = [(policy, ArbitrationLimits()) for policy in (*POLICIES, "confidence")]
     tried.append(("paper", ArbitrationLimits(patch_speckles=16, full_speckles=200, agree_share=0.9)))
     tried.append(("paper", ArbitrationLimits(patch_speckles=16, second_opinion=0.4)))
+    tried.append(("patch", ArbitrationLimits(edge_below=9.0)))
     backend = GreyBackend(spoil=spoil)
     settings = NetworkSettings(policy="patch", full_view_px=128, **flags)
     fit = NetworkSegmenter(backend, settings).fit(ArraySource(image))

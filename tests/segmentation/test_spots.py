@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etchline.segmentation.spots import erase_spots
+from etchline.segmentation.spots import SmallMetal, erase_spots
 
 
 def drawn(*boxes_xyxy, height=60, width=80):
@@ -50,6 +50,7 @@ def test_nothing_to_erase(map_hw):
     assert np.array_equal(before, map_hw)
 
 
+@settings(deadline=None)  # numba compiles
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(0, 40), st.integers(1, 20))
 def test_a_band_with_context_is_judged_as_the_whole(seed, most_px, top, rows):
     whole_hw = np.random.default_rng(seed).integers(60, 200, (60, 30), dtype=np.uint8)
@@ -84,6 +85,7 @@ def erased_plainly(map_hw, most_px, mean_below):
     return np.where(spot[labels_hw], 127, map_hw)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 50), st.integers(1, 60), st.sampled_from([0.7, 0.8, 1.0]))
 def test_as_by_whole_label_images(seed, height, width, mean_below):
     noise_hw = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
@@ -94,3 +96,24 @@ def test_as_by_whole_label_images(seed, height, width, mean_below):
         expected = erased_plainly(map_hw, 12, mean_below)
         erase_spots(map_hw, 12, mean_below)
         assert np.array_equal(map_hw, expected)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(3, 50), st.integers(3, 60))
+def test_an_outline_is_what_an_erosion_takes(seed, height, width):
+    rng = np.random.default_rng(seed)
+    noise_hw = cv2.GaussianBlur(rng.integers(0, 256, (height, width), np.uint8), (0, 0), 1.5)
+    map_hw = np.clip(noise_hw.astype(int) * 6 - 640, 0, 255).astype(np.uint8)
+    values_hw = rng.integers(0, 256, map_hw.shape, np.uint8)
+    metal = SmallMetal(map_hw, 20)
+    chosen_n = metal.is_spot(20, 1.0)
+    # In the same order: by the first pixel, row by row.
+    count, labels_hw, _, _ = cv2.connectedComponentsWithStats((map_hw >= 128).view(np.uint8), connectivity=8)
+    assert len(chosen_n) == count - 1
+    means_n = metal.outline_means(values_hw, chosen_n)
+    firsts = sorted(range(1, count), key=lambda label: int(np.flatnonzero(labels_hw == label)[0]))
+    for number, label in enumerate(firsts):
+        own_hw = (labels_hw == label).astype(np.uint8)
+        rim_hw = (own_hw > 0) & (cv2.erode(own_hw, np.ones((3, 3), np.uint8)) == 0)
+        expected = values_hw[rim_hw].mean() if chosen_n[number] else 0.0
+        assert means_n[number] == pytest.approx(expected)
