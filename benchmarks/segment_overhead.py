@@ -39,7 +39,7 @@ from etchline.segmentation.classical import ClassicalSegmenter
 from etchline.segmentation.confidence import default_calibration
 from etchline.segmentation.files import FileOptions, SegmentBundle
 from etchline.segmentation.inputs import SegmentInput
-from etchline.segmentation.multiscale import NetworkSegmenter
+from etchline.segmentation.network_segmenter import NetworkSegmenter
 from etchline.segmentation.network_settings import NetworkSettings
 from etchline.segmentation.normalise import fit_normalisation
 from etchline.segmentation.record import SegmentRecord
@@ -59,8 +59,8 @@ VIEWS = ("official", "nano")
 PARTS = {
     "reading and checksum": ("images.raster:RasterSamples.read", "segmentation.files:file_sha256"),
     "turning views": ("backends.turning:TurningBackend.infer",),
-    "histogram": ("segmentation.multiscale:fit_normalisation",),
-    "pitch": ("segmentation.multiscale:estimate_pitch",),
+    "histogram": ("segmentation.network_segmenter:fit_normalisation",),
+    "pitch": ("segmentation.network_segmenter:estimate_pitch",),
     "cutting views": ("segmentation.asked_views:cut_patch", "segmentation.asked_views:cut_full"),
     "prompting": ("segmentation.asked_views:place_prompt",),
     "blending": ("segmentation.views:ViewMap.rows", "segmentation.multiscale:blend"),

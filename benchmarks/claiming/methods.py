@@ -17,7 +17,7 @@ from etchline.images import ArraySink, ArraySource
 from etchline.segmentation.arbitration import POLICIES, Policy
 from etchline.segmentation.classical_bundle import classical_bundle
 from etchline.segmentation.files import SegmentBundle
-from etchline.segmentation.multiscale import NetworkSegmenter
+from etchline.segmentation.network_segmenter import NetworkSegmenter
 from etchline.segmentation.segmenter import SegmentResult, Sinks, segment_source
 
 Uint8Array = npt.NDArray[np.uint8]

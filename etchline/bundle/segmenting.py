@@ -13,7 +13,7 @@ from etchline.bundle.loading import Bundle, load_bundle
 from etchline.errors import BundleError, MissingPackageError, SettingsError
 from etchline.segmentation.arbitration import POLICIES, REFERENCE_PX, Policy
 from etchline.segmentation.files import SegmentBundle
-from etchline.segmentation.multiscale import NetworkSegmenter
+from etchline.segmentation.network_segmenter import NetworkSegmenter
 from etchline.segmentation.network_settings import NetworkSettings
 from etchline.segmentation.segmenter import SegmentSettings
 

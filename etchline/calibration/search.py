@@ -23,7 +23,8 @@ from etchline.images import WindowSource, open_image, read_mask
 from etchline.processes import Steps, map_processes, unseen_steps
 from etchline.segmentation.arbitration import ArbitrationLimits
 from etchline.segmentation.files import SegmentBundle
-from etchline.segmentation.multiscale import NetworkFit, NetworkSegmenter
+from etchline.segmentation.multiscale import NetworkFit
+from etchline.segmentation.network_segmenter import NetworkSegmenter
 from etchline.segmentation.probability import binarise_probability
 from etchline.segmentation.record import CellSource
 
@@ -142,15 +143,20 @@ def _score_image(
     if entry.image in confidence:
         bundle = with_parts(bundle, confidence=confidence[entry.image])
     truth_hw = read_mask(dataset.mask_path(entry))
-    known: dict[tuple[int, float, float, float, tuple[CellSource, ...]], EsdCounts] = {}
+    known: dict[tuple[float, int, float, float, float, tuple[CellSource, ...]], EsdCounts] = {}
     counts = []
     with open_image(dataset.image_path(entry)) as source:
         fit = _fit(bundle, NetworkChoice(policy=candidates[0].policy), answers, source)
         for candidate in candidates:
-            chosen = fit.under(candidate.policy, candidate.limits)
             limits = candidate.limits
+            if limits.fallback_below:  # other scales may be looked at
+                arbitration = ArbitrationPart(policy=candidate.policy, limits=limits)
+                deployed = with_parts(bundle, arbitration=arbitration)
+                chosen = _fit(deployed, NetworkChoice(), answers, source)
+            else:
+                chosen = fit.under(candidate.policy, limits)
             erased = limits.spot_px, limits.spot_mean_below, limits.edge_below
-            alike = *erased, chosen.second_opinion, chosen.sources()
+            alike = chosen.scale, *erased, chosen.second_opinion, chosen.sources()
             if alike not in known:
                 names = (f"result for {entry.image}", entry.mask)
                 mask_hw = mask_of(chosen, source)

@@ -1,4 +1,4 @@
-"""The segmenter with networks: patches, full views, and the choice between them.
+"""One image on its way through the networks: patches, full views, and the choice between them.
 
 Source: SAMSEM, sections 3.2 and 3.6.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etchline.backends.interface import Backend, Role, other_role
-from etchline.images.source import GreyArray, WindowSource
+from etchline.images.source import WindowSource
 from etchline.segmentation.arbitration import (
     ArbitrationLimits,
     Comparison,
@@ -27,10 +27,10 @@ from etchline.segmentation.cell_features import ALONE, compare_lines, measure_ce
 from etchline.segmentation.false_metal import FalseMetal
 from etchline.segmentation.familiarity import SPECKLED, mean_confidence, probed_patches
 from etchline.segmentation.network_settings import NetworkSettings
-from etchline.segmentation.normalise import Normalisation, fit_normalisation
+from etchline.segmentation.normalise import Normalisation
 from etchline.segmentation.probability import weigh_opinions
 from etchline.segmentation.record import CellSource
-from etchline.segmentation.scale import ScaleChoice, choose_scale, estimate_pitch
+from etchline.segmentation.scale import ScaleChoice
 from etchline.segmentation.source_maps import SourceMaps
 from etchline.segmentation.tiling import BoxXyxy, Patch
 from etchline.segmentation.views import FieldLevels, KeptRows, blend
@@ -40,45 +40,8 @@ Uint8Array = npt.NDArray[np.uint8]
 UNFAMILIAR = Verdict("classical", ("unfamiliar",))
 
 
-class NetworkSegmenter:
-    """Metal lines by one or two networks; a `segmenter.LineSegmenter`.
-
-    Args:
-        backend: runs the networks.
-        settings: see `NetworkSettings`.
-    """
-
-    halo_px = 0
-
-    def __init__(self, backend: Backend, settings: NetworkSettings) -> None:
-        self.backend = backend
-        self.settings = settings
-
-    def fit(self, source: WindowSource) -> "NetworkFit":
-        """The normalisation and scale of the field; networks run as rows are asked for."""
-        normalisation = fit_normalisation(source)
-        choice = self._scale(source, normalisation)
-        return NetworkFit(source, normalisation, choice, self.backend, self.settings)
-
-    def probability(self, rows_hw: GreyArray, top: int, fit: "NetworkFit") -> Uint8Array:
-        """`round(255 p)` of rows [top, top + n) of the image, same shape; a line is >= 128.
-
-        The rows' pixels come from the source that `fit` saw, as networks look further than any halo.
-        Whatever the bands, the result is the same, bit for bit; bands from top to bottom are fastest.
-        """
-        return fit.rows(top, top + len(rows_hw))
-
-    def _scale(self, source: WindowSource, normalisation: Normalisation) -> ScaleChoice:
-        if self.settings.scale is not None:
-            return ScaleChoice(self.settings.scale, None, is_known=True)
-        estimate = estimate_pitch(source, normalisation)
-        if self.settings.trained_pitch is None:
-            return ScaleChoice(1.0, estimate, is_known=False)
-        return choose_scale(estimate, self.settings.trained_pitch, self.settings.scale_settings)
-
-
 class NetworkFit:
-    """One image on its way through the networks; see `NetworkSegmenter.fit`.
+    """One image at one scale; see `network_segmenter.NetworkSegmenter`.
 
     Patches, their boxes and verdicts are counted in the resampled field; rows that come out are the image's.
 
@@ -234,21 +197,27 @@ class NetworkFit:
     def _row_verdicts(self, row: int) -> list[Verdict]:
         if row not in self._verdicts:
             self._verdicts[row] = (
-                [UNFAMILIAR] * len(self._patches[row]) if self._is_unfamiliar() else self._decided_row(row)
+                [UNFAMILIAR] * len(self._patches[row]) if self.is_unfamiliar else self._decided_row(row)
             )
         return self._verdicts[row]
 
-    def _is_unfamiliar(self) -> bool:
+    @property
+    def is_unfamiliar(self) -> bool:
+        """Whether the networks know the image too little, so that the classical result is taken for it."""
         limit = self._settings.limits.fallback_below
-        if limit and self._familiarity is None:
-            self._familiarity = self.familiarity()
-        return bool(limit) and self._familiarity is not None and self._familiarity < limit
+        known = self.familiarity() if limit else None
+        return known is not None and known < limit
 
     def familiarity(self) -> float | None:
         """How like the image is to what the networks have learnt, 0 to 1; `None` without calibrations.
 
         The mean calibrated confidence of what the policy takes in patches spread over the image.
         """
+        if self._familiarity is None:
+            self._familiarity = self._mean_confidence()
+        return self._familiarity
+
+    def _mean_confidence(self) -> float | None:
         settings = self._settings
         by_role = {"patch": settings.patch_calibration, "full": settings.full_calibration}
         calibrations = {role: by_role[role] for role in settings.roles}

@@ -117,6 +117,9 @@ class ScaleChoice:
 
 DEFAULT = ScaleSettings()
 
+OTHER_FACTORS = (1 / 3, 1 / 2, 2.0, 3.0)
+"""By which a pitch may be mistaken: a line's two bright edges for two lines, three grid lines for one."""
+
 
 def choose_scale(
     estimate: PitchEstimate, trained: PitchRange, settings: ScaleSettings = DEFAULT
@@ -136,6 +139,22 @@ def choose_scale(
     if not 1 / settings.most <= factor <= settings.most:
         return ScaleChoice(1.0, estimate, is_known=False)
     return ScaleChoice(factor, estimate, is_known=True)
+
+
+def other_scales(doubted: ScaleChoice) -> list[ScaleChoice]:
+    """What to try where the networks do not know an image at the scale that its pitch gives.
+
+    No image is enlarged more than twice: that is four times the work, and noise grows with it. Nothing says
+    that a scale found so is right, so it is not known.
+    """
+    factors = [round(doubted.factor * factor, 3) for factor in OTHER_FACTORS]
+    if abs(np.log(doubted.factor)) > np.log(_CLOSE):
+        factors.append(1.0)
+    return [
+        ScaleChoice(factor, doubted.estimate, is_known=False)
+        for factor in factors
+        if 1 / DEFAULT.most <= factor <= _MOST_ENLARGED
+    ]
 
 
 def estimate_pitch(source: WindowSource, normalisation: Normalisation) -> PitchEstimate:

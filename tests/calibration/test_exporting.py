@@ -191,7 +191,7 @@ def test_views_are_shown_in_the_orientations_that_the_epochs_were_judged_by(expo
 def views_shown(bundle, dataset):
     """How many views the patch model sees of an image."""
     backend = Counting(torch_backend(bundle))
-    segmenter = network_bundle(bundle, NetworkChoice(policy="patch"), backend).segmenter
+    segmenter = network_bundle(bundle, NetworkChoice(policy="patch", scale=1.0), backend).segmenter
     source = ArraySource(read_image(dataset.image_path(dataset.images[0])).pixels_hw)
     segmenter.fit(source).rows(0, source.height)
     return backend.views

@@ -8,7 +8,7 @@ from etchline.images.source import ArraySource
 from etchline.segmentation.arbitration import ArbitrationLimits
 from etchline.segmentation.edges import MOST_SMOOTH_PX, FieldEdges
 from etchline.segmentation.false_metal import FalseMetal
-from etchline.segmentation.multiscale import NetworkSegmenter
+from etchline.segmentation.network_segmenter import NetworkSegmenter
 from etchline.segmentation.network_settings import NetworkSettings
 from etchline.segmentation.normalise import AS_IT_IS
 from etchline.segmentation.views import FieldLevels

@@ -10,7 +10,7 @@ from etchline.images.source import ArraySource
 from etchline.segmentation.arbitration import ArbitrationLimits
 from etchline.segmentation.cell_features import MODEL_FEATURES
 from etchline.segmentation.confidence import default_calibration
-from etchline.segmentation.multiscale import NetworkSegmenter
+from etchline.segmentation.network_segmenter import NetworkSegmenter
 from etchline.segmentation.network_settings import NetworkSettings
 from etchline.segmentation.resampling import stretch
 from etchline.segmentation.scale import PitchRange

@@ -8,7 +8,7 @@ import pytest
 
 from etchline.images.source import ArraySource
 from etchline.segmentation.arbitration import ArbitrationLimits
-from etchline.segmentation.multiscale import NetworkSegmenter
+from etchline.segmentation.network_segmenter import NetworkSegmenter
 from etchline.segmentation.network_settings import NetworkSettings
 from etchline.segmentation.views import BAND_ROWS
 from tests.segmentation.grey_backend import GreyBackend, comb
