@@ -35,7 +35,6 @@ from etchline.datasets import Dataset, ImageEntry
 from etchline.errors import DatasetError
 from etchline.evaluation import EsdCounts, EsdSettings
 from etchline.processes import Steps, unseen_steps
-from etchline.segmentation.arbitration import ArbitrationLimits
 from etchline.segmentation.confidence import CellCalibration
 
 MOST_FLAGGED_SHARE = 0.05
@@ -111,9 +110,6 @@ def calibrate(
         ImageError: an image or mask cannot be read.
     """
     entries = validation_entries(dataset)
-    # Whatever falls back by the bundle's own limits is seen at other scales.
-    arbitration = bundle.manifest.arbitration.model_copy(update={"limits": ArbitrationLimits()})
-    bundle = with_parts(bundle, arbitration=arbitration)
     with AnswersFolder() as folder:
         bench = Bench(bundle, dataset, entries, esd, Path(folder), jobs, steps)
         policies = policies_of(bench.roles)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from etchline.bundle import Bundle, ConfidencePart
 from etchline.bundle.segmenting import NetworkChoice, network_bundle
 from etchline.calibration.candidates import Candidate, is_clearly_worse
-from etchline.calibration.search import mask_of, with_parts
+from etchline.calibration.search import mask_of, undoubted, with_parts
 from etchline.datasets import Dataset, ImageEntry
 from etchline.evaluation import EsdSettings, evaluate_masks
 from etchline.images import ArraySink, ArraySource, read_image, read_mask
@@ -215,7 +215,8 @@ def _judge_copy(
     source = ArraySource(SPOILT[spoiling](field_hw, rng))
     by_classical = evaluate_masks(_classical_mask(source), truth_hw, esd).counts
     choice = NetworkChoice(policy=candidates[0].policy)
-    fit: NetworkFit = network_bundle(with_parts(bundle, confidence=confidence), choice).segmenter.fit(source)
+    judged = with_parts(undoubted(bundle), confidence=confidence)
+    fit: NetworkFit = network_bundle(judged, choice).segmenter.fit(source)
     copies = []
     for candidate in candidates:
         arbitrated = fit.under(candidate.policy, candidate.limits)

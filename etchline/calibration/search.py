@@ -104,6 +104,13 @@ def with_parts(bundle: Bundle, **parts: ArbitrationPart | ConfidencePart) -> Bun
     return replace(bundle, manifest=bundle.manifest.model_copy(update=parts))
 
 
+def undoubted(bundle: Bundle) -> Bundle:
+    """The bundle in memory without its fallback: images are seen at the scale that their pitch gives."""
+    arbitration = bundle.manifest.arbitration
+    limits = replace(arbitration.limits, fallback_below=0.0)
+    return with_parts(bundle, arbitration=arbitration.model_copy(update={"limits": limits}))
+
+
 class AnswersFolder(tempfile.TemporaryDirectory[str]):
     """A temporary folder for the networks' answers: about a byte for each pixel and network."""
 
@@ -146,7 +153,7 @@ def _score_image(
     known: dict[tuple[float, int, float, float, float, tuple[CellSource, ...]], EsdCounts] = {}
     counts = []
     with open_image(dataset.image_path(entry)) as source:
-        fit = _fit(bundle, NetworkChoice(policy=candidates[0].policy), answers, source)
+        fit: NetworkFit | None = None
         for candidate in candidates:
             limits = candidate.limits
             if limits.fallback_below:  # other scales may be looked at
@@ -154,6 +161,7 @@ def _score_image(
                 deployed = with_parts(bundle, arbitration=arbitration)
                 chosen = _fit(deployed, NetworkChoice(), answers, source)
             else:
+                fit = fit or _fit(undoubted(bundle), NetworkChoice(policy=candidate.policy), answers, source)
                 chosen = fit.under(candidate.policy, limits)
             erased = limits.spot_px, limits.spot_mean_below, limits.edge_below
             alike = chosen.scale, *erased, chosen.second_opinion, chosen.sources()
@@ -172,7 +180,7 @@ def _own_cells(
     roles = list(bundle.manifest.networks)
     cells: dict[Role, list[MeasuredCell]] = {}
     with open_image(dataset.image_path(entry)) as source:
-        fit = _fit(bundle, NetworkChoice(policy=roles[0]), answers, source)
+        fit = _fit(undoubted(bundle), NetworkChoice(policy=roles[0]), answers, source)
         # Policy `confidence` compares the models where there are two.
         compared = fit.under("guarded" if len(roles) > 1 else roles[0], ArbitrationLimits())
         first = source.field_rows[0]

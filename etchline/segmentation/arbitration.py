@@ -43,12 +43,12 @@ class ArbitrationLimits:
             they have learnt and the classical result is taken for all of it; 0: never, as in the paper.
         second_opinion: how much the model that was not taken has a say: the share of its log odds in the
             result, where the taken one's have the rest; 0: none, as in the paper; 0.5: both count alike.
-        edge_below: components of the joined result of at most 128 px, as the networks see them, and a mean
-            probability below 0.8 are erased where grey levels change less along their outline than this many
-            times what they do in the image's plainest tenth; 0: none, as in the paper.
+        edge_below: components of the joined result of at most 128 px both ways, as the networks see them, and
+            a mean probability below 0.8 are erased where grey levels change less along their outline than
+            this many times what they do in the plainest tenth of the image; 0: none, as in the paper.
 
     Raises:
-        SettingsError: a limit on speckles below 1, a share outside its range, or a negative size.
+        SettingsError: a limit on speckles below 1, a share outside its range, a negative size or multiple.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # it stands in bundle.json

@@ -25,6 +25,7 @@ REACH_PX = 3
 MOST_SMOOTH_PX = 16.0
 """In the image's pixels: however much the image is reduced, smoothing takes no longer than so many ask."""
 PLAIN_PERCENT = 10.0
+WINDOW_PX = 512
 STEPS = 16
 """Of a grey level: whole ones are too coarse for what an image of little noise does where it is plain."""
 
@@ -58,12 +59,14 @@ class FieldEdges:
         """The strength below which the plainest tenth of these windows' pixels lies, at least a grey level.
 
         Args:
-            boxes_xyxy: in pixels of the image's field; of an image much reduced they may hold none.
+            boxes_xyxy: in pixels of the image's field; of each no more than 512 x 512 are read, and of an
+                image that is much enlarged a window may hold none.
         """
         counts = np.zeros(256 * STEPS, np.int64)
         for x0, y0, x1, y1 in boxes_xyxy:
             if x0 < x1 and y0 < y1:
-                strength_hw = self._strength(self._levels.native_rows(y0, y1, x0, x1))
+                bottom, right = min(y1, y0 + WINDOW_PX), min(x1, x0 + WINDOW_PX)
+                strength_hw = self._strength(self._levels.native_rows(y0, bottom, x0, right))
                 counts += count_values(strength_hw, len(counts))
         return max(percentile_of(counts, PLAIN_PERCENT), float(STEPS)) if counts.any() else float(STEPS)
 

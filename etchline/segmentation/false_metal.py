@@ -30,6 +30,7 @@ class FalseMetal:
 
     def __init__(self, levels: FieldLevels, factor: float, probed_xyxy: Sequence[BoxXyxy]) -> None:
         self._factor = factor
+        self._largest_px = max(levels.native_height, levels.native_width, 1)
         self._edges = FieldEdges(levels, factor)
         self._probed_xyxy = [levels.native_box(box) for box in probed_xyxy]
         self._plain: float | None = None
@@ -50,8 +51,9 @@ class FalseMetal:
         is_false = metal.is_spot(self._native(limits.spot_px), limits.spot_mean_below)
         if limits.edge_below:
             doubtful = metal.is_spot(self._native(EDGELESS_PX), EDGELESS_MEAN_BELOW) & ~is_false
-            strength_n = metal.outline_means(self._edges.rows(top, top + len(map_hw)), doubtful)
-            is_false |= doubtful & (strength_n < limits.edge_below * self._plain_strength())
+            if doubtful.any():  # else the image need not be read
+                strength_n = metal.outline_means(self._edges.rows(top, top + len(map_hw)), doubtful)
+                is_false |= doubtful & (strength_n < limits.edge_below * self._plain_strength())
         metal.erase(is_false)
 
     def forget(self, top: int) -> None:
@@ -64,5 +66,5 @@ class FalseMetal:
         return self._plain
 
     def _native(self, size_px: int) -> int:
-        """A size of the networks' in the image's pixels."""
-        return max(1, round(size_px / self._factor)) if size_px else 0
+        """A size of the networks' in the image's pixels; nothing is larger than the field."""
+        return max(1, round(min(size_px / self._factor, self._largest_px))) if size_px else 0

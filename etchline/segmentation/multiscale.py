@@ -101,6 +101,8 @@ class NetworkFit:
         if self.choice.estimate:
             found["pitch_px"] = self.choice.estimate.pitch_px or 0.0
             found["pitch_certainty"] = self.choice.estimate.certainty
+        if self.choice.doubted_factor is not None:
+            found["doubted_scale"] = self.choice.doubted_factor
         if self._familiarity is not None:
             found["networks_confidence"] = self._familiarity
         return found
@@ -119,7 +121,7 @@ class NetworkFit:
         return other
 
     def sources(self) -> tuple[CellSource, ...]:
-        """What is taken for each patch, row by row; with spots and second opinion it decides the map."""
+        """What is taken for each patch, row by row; the other limits change what becomes of it."""
         return tuple(verdict.source for row in self._patches for verdict in self._row_verdicts(row[0].row))
 
     def own_values(self, role: Role) -> list[tuple[BoxXyxy, tuple[float, ...]]]:

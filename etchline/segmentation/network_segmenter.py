@@ -5,12 +5,17 @@ Source: SAMSEM, section 3.6; the scale is ours.
 
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
+
 from etchline.backends.interface import Backend
 from etchline.images.source import GreyArray, WindowSource
-from etchline.segmentation.multiscale import NetworkFit, Uint8Array
+from etchline.segmentation.multiscale import NetworkFit
 from etchline.segmentation.network_settings import NetworkSettings
 from etchline.segmentation.normalise import Normalisation, fit_normalisation
 from etchline.segmentation.scale import ScaleChoice, choose_scale, estimate_pitch, other_scales
+
+Uint8Array = npt.NDArray[np.uint8]
 
 
 class NetworkSegmenter:
@@ -62,7 +67,7 @@ class NetworkSegmenter:
 
     def _familiar(self, source: WindowSource, found: NetworkFit) -> Iterator[NetworkFit]:
         """The image at other scales at which the networks do not doubt it."""
-        for choice in other_scales(found.choice):
+        for choice in other_scales(found.choice, self.settings.scale_settings):
             other = self._fit(source, found.normalisation, choice)
             if not other.is_unfamiliar:
                 yield other

@@ -107,12 +107,15 @@ class ScaleChoice:
     Attributes:
         factor: 1.0 is not at all.
         estimate: what it comes from; `None` where the user gave the factor.
-        is_known: false where the pitch could not be found or brought into the range.
+        is_known: false where the pitch could not be found or brought into the range, or the networks did not
+            know the image at the factor that it gave.
+        doubted_factor: that one; `None` where they were not asked, or knew it.
     """
 
     factor: float
     estimate: PitchEstimate | None
     is_known: bool
+    doubted_factor: float | None = None
 
 
 DEFAULT = ScaleSettings()
@@ -141,19 +144,20 @@ def choose_scale(
     return ScaleChoice(factor, estimate, is_known=True)
 
 
-def other_scales(doubted: ScaleChoice) -> list[ScaleChoice]:
+def other_scales(doubted: ScaleChoice, settings: ScaleSettings = DEFAULT) -> list[ScaleChoice]:
     """What to try where the networks do not know an image at the scale that its pitch gives.
 
     No image is enlarged more than twice: that is four times the work, and noise grows with it. Nothing says
     that a scale found so is right, so it is not known.
     """
     factors = [round(doubted.factor * factor, 3) for factor in OTHER_FACTORS]
-    if abs(np.log(doubted.factor)) > np.log(_CLOSE):
+    if all(max(factor, 1 / factor) > _CLOSE for factor in (doubted.factor, *factors)):
         factors.append(1.0)
+    most = min(settings.most, _MOST_ENLARGED)
     return [
-        ScaleChoice(factor, doubted.estimate, is_known=False)
+        ScaleChoice(factor, doubted.estimate, is_known=False, doubted_factor=doubted.factor)
         for factor in factors
-        if 1 / DEFAULT.most <= factor <= _MOST_ENLARGED
+        if 1 / settings.most <= factor <= most
     ]
 
 

@@ -24,7 +24,7 @@ from etchline.segmentation.tiling import BoxXyxy, Patch
 
 Uint8Array = npt.NDArray[np.uint8]
 Int32Array = npt.NDArray[np.int32]
-Levels = TypeVar("Levels", np.uint8, np.uint16)
+Value = TypeVar("Value", np.uint8, np.uint16)
 
 # Weights are whole numbers, so that sums are exact in any order; 9 views may overlap, 9 * 255 * 256^2 < 2^31.
 _TENT_TOP = 256
@@ -134,7 +134,7 @@ Segment = Callable[[list[Patch]], list[Answer]]
 """Segments one row of views."""
 
 
-class KeptRows(Generic[Levels]):
+class KeptRows(Generic[Value]):
     """Rows of a map that are made once, band by band, and kept until `forget`.
 
     Args:
@@ -143,11 +143,11 @@ class KeptRows(Generic[Levels]):
 
     def __init__(self, height: int) -> None:
         self._height = height
-        self._bands: dict[int, npt.NDArray[Levels]] = {}
+        self._bands: dict[int, npt.NDArray[Value]] = {}
 
     def rows(
-        self, top: int, bottom: int, make: Callable[[int, int], npt.NDArray[Levels]]
-    ) -> npt.NDArray[Levels]:
+        self, top: int, bottom: int, make: Callable[[int, int], npt.NDArray[Value]]
+    ) -> npt.NDArray[Value]:
         """Rows [top, bottom), at least one; not to be written to.
 
         Args:
@@ -166,7 +166,7 @@ class KeptRows(Generic[Levels]):
         for number in [kept for kept in self._bands if (kept + 1) * BAND_ROWS <= top]:
             del self._bands[number]
 
-    def _band(self, number: int, make: Callable[[int, int], npt.NDArray[Levels]]) -> npt.NDArray[Levels]:
+    def _band(self, number: int, make: Callable[[int, int], npt.NDArray[Value]]) -> npt.NDArray[Value]:
         if number not in self._bands:
             first = number * BAND_ROWS
             self._bands[number] = make(first, min(first + BAND_ROWS, self._height))

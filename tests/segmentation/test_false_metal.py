@@ -85,6 +85,7 @@ def test_longer_than_128_px_of_the_networks_is_a_line(factor):
         box = (20, 50, 20 + side, 60)
         assert is_gone(erased(image, drawn(image.shape, box), factor), box) == (side == most)
     assert false_metal(image, factor).reach_px(ArbitrationLimits(edge_below=1.8)) == most
+    assert false_metal(image, 1e-320).reach_px(ArbitrationLimits(edge_below=1.8)) == 330
 
 
 def test_what_the_edge_cuts_stays():
@@ -128,6 +129,7 @@ def test_the_image_is_read_only_where_edges_are_asked_for():
     source = CountedSource(image)
     found = false_metal(image, source=source)
     found.erase(drawn(image.shape, ON_NONE), 0, ArbitrationLimits(spot_px=64))
+    found.erase(drawn(image.shape, ON_NONE, level=255), 0, ArbitrationLimits(edge_below=1.8))
     assert source.rows_read == 0
     found.erase(drawn(image.shape, ON_NONE), 0, ArbitrationLimits(edge_below=1.8))
     once = source.rows_read
@@ -156,13 +158,19 @@ def test_strength_is_the_range_of_the_smoothed_image_near_a_pixel():
     assert rows_hw[0, 29] > 16 * 180
 
 
-@pytest.mark.parametrize("factor", [0.3, 1.0, 1.7])
-def test_bands_do_not_show(factor):
+@pytest.mark.parametrize(
+    ("factor", "smooth_px", "reach_px"), [(0.3, 5.0, 10), (1.0, 1.5, 3), (1.7, 0.882, 2)]
+)
+def test_bands_do_not_show(factor, smooth_px, reach_px):
+    """Against the whole image at once, over the seams between what is made at a time."""
     image = grainy(300, 90, (20, 30, 60, 200))
-    whole = strength(image, factor).rows(0, 300)
+    side = 2 * round(3 * smooth_px) + 1
+    smooth_hw = cv2.GaussianBlur(16 * image.astype(np.uint16), (side, side), 1.5 / factor)
+    near = np.ones((2 * reach_px + 1,) * 2, np.uint8)
+    expected = cv2.dilate(smooth_hw, near) - cv2.erode(smooth_hw, near)
     found = strength(image, factor)
-    backwards = [found.rows(top, top + 1) for top in reversed(range(0, 300, 7))]
-    assert np.array_equal(np.concatenate(backwards[::-1]), whole[::7])
+    backwards = [found.rows(top, top + 1) for top in reversed(range(300))]
+    assert np.array_equal(np.concatenate(backwards[::-1]), expected)
 
 
 def test_smoothing_follows_the_scale_as_far_as_it_pays():
@@ -194,6 +202,12 @@ def test_a_plain_image_has_the_strength_of_a_grey_level():
     assert strength(levels).plain([(5, 5, 5, 20), (5, 5, 20, 5)]) == 16
 
 
+def test_of_a_large_window_a_part_is_enough():
+    image = grainy(600, 700)
+    image[:, 512:], image[512:] = 0, 0
+    assert strength(image).plain([(0, 0, 700, 600)]) == strength(image[:512, :512]).plain([(0, 0, 512, 512)])
+
+
 def made_up(role, view, probability):
     """A model that sees a doubtful square in the middle of whatever is plain."""
     spoilt = probability.copy()
@@ -221,3 +235,13 @@ def test_a_segmented_image_has_none(scale):
     banded = fitted(edge_below=2.1)
     bands = [banded.rows(top, min(top + 31, 330)) for top in range(0, 330, 31)]
     assert np.array_equal(np.concatenate(bands), without)
+
+
+def test_data_bars_are_no_edges():
+    image = grainy(330, 300, (150, 20, 170, 300), (200, 30, 210, 40))
+    bar = np.tile(np.array([0, 255], np.uint8), (40, 150))
+    settings = NetworkSettings(policy="patch", limits=ArbitrationLimits(edge_below=2.1))
+    segmenter = NetworkSegmenter(GreyBackend(spoil=made_up), settings)
+    alone = segmenter.fit(ArraySource(image)).rows(0, 330)
+    barred = ArraySource(np.vstack((bar, image, bar)), field_rows=(40, 370))
+    assert np.array_equal(segmenter.fit(barred).rows(40, 370), alone)

@@ -8,7 +8,7 @@ from etchline.segmentation import network_segmenter
 from etchline.segmentation.arbitration import ArbitrationLimits
 from etchline.segmentation.network_segmenter import NetworkSegmenter
 from etchline.segmentation.network_settings import NetworkSettings
-from etchline.segmentation.scale import PitchEstimate, PitchRange, ScaleChoice, other_scales
+from etchline.segmentation.scale import PitchEstimate, PitchRange, ScaleChoice, ScaleSettings, other_scales
 from tests.segmentation.grey_backend import GreyBackend, comb
 from tests.segmentation.test_multiscale import DOUBT, errors, segmented, torn
 
@@ -42,6 +42,7 @@ def test_the_scale_that_networks_know_is_taken(mistaken):
     assert {cell.source for cell in result.cells} == {"patch"}
     assert all(cell.reasons[0] == "unknown_scale" for cell in result.cells)
     assert result.segmenter["networks_confidence"] >= 0.5
+    assert result.segmenter["doubted_scale"] == 0.58
     assert errors(mask, truth) == 0
 
 
@@ -53,8 +54,8 @@ def test_of_several_scales_the_best_known_one(mistaken):
         settings = NetworkSettings(limits=DOUBTED, **{**AUTO, **chosen})
         return NetworkSegmenter(backend, settings).fit(ArraySource(image))
 
-    alone = {scale: fitted(scale=scale).familiarity() for scale in (0.58, 0.193, 0.29, 1.16, 1.74, 1.0)}
-    assert sum(known >= 0.5 for known in alone.values()) == 3
+    alone = {scale: fitted(scale=scale).familiarity() for scale in (0.58, 0.193, 0.29, 1.16, 1.74)}
+    assert sum(known >= 0.5 for known in alone.values()) == 2
     found = fitted()
     assert found.scale == max(alone, key=alone.get)
     assert found.familiarity() == max(alone.values())
@@ -73,6 +74,7 @@ def test_else_the_classical_result_is_taken(mistaken, known, chosen):
     result, mask, _ = segmented(image, backend, limits=DOUBTED, **{**AUTO, **chosen})
     assert result.scale == 0.58
     assert {(cell.source, cell.reasons[0]) for cell in result.cells} == {("classical", "unfamiliar")}
+    assert "doubted_scale" not in result.segmenter
     assert errors(mask, truth) == 0
 
 
@@ -94,15 +96,21 @@ def test_nothing_else_is_asked_of_an_image_that_is_not_doubted(mistaken, known, 
 @pytest.mark.parametrize(
     ("factor", "others"),
     [
-        (0.58, [0.193, 0.29, 1.16, 1.74, 1.0]),
-        (1.0, [0.333, 0.5, 2.0]),  # 3 enlarges too far
+        (0.7, [0.233, 0.35, 1.4, 1.0]),  # 3 enlarges too far
+        (1.0, [0.333, 0.5, 2.0]),
         (2.5, [0.833, 1.25, 1.0]),
         (0.2, [0.4, 0.6, 1.0]),  # a third and a half reduce too far
-        (1.1, [0.367, 0.55]),  # 1 is the same
+        (0.5, [0.167, 0.25, 1.0, 1.5]),  # 1 is among them
+        (2.0, [0.667, 1.0]),
+        (1 / 3, [0.167, 0.667, 1.0]),
+        (0.58, [0.193, 0.29, 1.16, 1.74]),  # or as good as
+        (1.1, [0.367, 0.55]),
     ],
 )
 def test_other_scales(factor, others):
     estimate = PitchEstimate(30.0, 0.8)
     found = other_scales(ScaleChoice(factor, estimate, is_known=True))
     assert [one.factor for one in found] == others
-    assert all((one.estimate, one.is_known) == (estimate, False) for one in found)
+    assert all((one.estimate, one.is_known, one.doubted_factor) == (estimate, False, factor) for one in found)
+    least = other_scales(ScaleChoice(factor, estimate, is_known=True), ScaleSettings(most=1.5))
+    assert [one.factor for one in least] == [one for one in others if 1 / 1.5 <= one <= 1.5]
