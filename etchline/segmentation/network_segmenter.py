@@ -17,6 +17,9 @@ from etchline.segmentation.scale import ScaleChoice, choose_scale, estimate_pitc
 
 Uint8Array = npt.NDArray[np.uint8]
 
+KNOWN_FROM = 0.4
+"""Least familiarity at another scale: of five scales one is less unknown than the others by chance alone."""
+
 
 class NetworkSegmenter:
     """Metal lines by one or two networks; a `segmenter.LineSegmenter`.
@@ -37,7 +40,7 @@ class NetworkSegmenter:
 
         But where the image would fall back to the classical result (see `ArbitrationLimits.fallback_below`)
         they see it at other scales first: a pitch measured wrongly is one reason why they do not know it. The
-        scale at which they know it best is taken, if they do not doubt it there as well.
+        scale at which they know it best is taken, if they know it well enough there.
         """
         normalisation = fit_normalisation(source)
         found = self._fit(source, normalisation, self._scale(source, normalisation))
@@ -66,8 +69,8 @@ class NetworkSegmenter:
         return choose_scale(estimate, self.settings.trained_pitch, self.settings.scale_settings)
 
     def _familiar(self, source: WindowSource, found: NetworkFit) -> Iterator[NetworkFit]:
-        """The image at other scales at which the networks do not doubt it."""
+        """The image at other scales at which the networks know it."""
         for choice in other_scales(found.choice, self.settings.scale_settings):
             other = self._fit(source, found.normalisation, choice)
-            if not other.is_unfamiliar:
+            if not other.is_unfamiliar and (other.familiarity() or 0.0) >= KNOWN_FROM:
                 yield other

@@ -6,6 +6,7 @@ import pytest
 from etchline.images.source import ArraySource
 from etchline.segmentation import network_segmenter
 from etchline.segmentation.arbitration import ArbitrationLimits
+from etchline.segmentation.multiscale import NetworkFit
 from etchline.segmentation.network_segmenter import NetworkSegmenter
 from etchline.segmentation.network_settings import NetworkSettings
 from etchline.segmentation.scale import PitchEstimate, PitchRange, ScaleChoice, ScaleSettings, other_scales
@@ -76,6 +77,13 @@ def test_else_the_classical_result_is_taken(mistaken, known, chosen):
     assert {(cell.source, cell.reasons[0]) for cell in result.cells} == {("classical", "unfamiliar")}
     assert "doubted_scale" not in result.segmenter
     assert errors(mask, truth) == 0
+
+
+@pytest.mark.parametrize(("below", "known", "taken"), [(0.2, 0.39, 0.58), (0.2, 0.4, 1.16), (0.6, 0.5, 0.58)])
+def test_a_little_less_unknown_is_not_known(mistaken, monkeypatch, below, known, taken):
+    monkeypatch.setattr(NetworkFit, "familiarity", lambda fit: known if fit.scale == 1.16 else 0.1)
+    settings = NetworkSettings(limits=ArbitrationLimits(fallback_below=below), **AUTO)
+    assert NetworkSegmenter(GreyBackend(), settings).fit(ArraySource(comb(90, 90)[0])).scale == taken
 
 
 @pytest.mark.parametrize(
