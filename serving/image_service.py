@@ -96,7 +96,8 @@ class ImageService:
         Raises:
             Unavailable: the networks cannot be asked.
         """
-        strict = RequestOptions(allow_degraded=False)
+        # The golden patch is as the networks see it: no other scale need be looked at.
+        strict = RequestOptions(allow_degraded=False, scale=1.0)
         self.segment(ImageRequest("golden.png", data, strict, ("mask",)), deadline)
         with tempfile.TemporaryDirectory(prefix="etchline-", ignore_cleanup_errors=True) as name:
             item = self._store(ImageRequest("golden.png", data, strict, ("mask",)), Path(name))

@@ -35,7 +35,8 @@ class Method:
         policy: None is the bundle's own.
         scale: a factor; None is "auto".
         can_fall_back: False: no image counts as unfamiliar, and where both models are speckled, the full
-            model counts as not speckled: the classical result is never taken, all else stays as it is.
+            model counts as not speckled: the classical result is never taken, nor another scale than that of
+            the measured pitch.
     """
 
     name: str

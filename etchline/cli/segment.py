@@ -22,7 +22,7 @@ from etchline.errors import SettingsError
 if TYPE_CHECKING:
     from etchline.segmentation.batch import Outcome, Status
     from etchline.segmentation.files import SegmentBundle
-    from etchline.segmentation.record import FlagReason, NetworkOptions
+    from etchline.segmentation.record import FlagReason, NetworkOptions, SegmentRecord
 
     Tally = Counter[Status]
 
@@ -208,23 +208,33 @@ def _report(outcomes: list["Outcome"], out: Path, json_output: bool) -> None:
         print_json(_summary(outcomes, tally))
     else:
         stdout().print(_line(outcomes, tally, out), markup=False)
-    for name, reason in _images_in_doubt(outcomes):
-        stderr().print(f"warning: {name}: {DOUBTS[reason]}", markup=False)
+    for name, doubt in _doubts(outcomes):
+        stderr().print(f"warning: {name}: {doubt}", markup=False, soft_wrap=True)
     for outcome in failed:
         stderr().print(f"error: {outcome.error}", markup=False)
     if failed:
         raise typer.Exit(max(outcome.exit_code for outcome in failed))
 
 
-def _images_in_doubt(outcomes: list["Outcome"]) -> list[tuple[str, "FlagReason"]]:
-    """Images that are flagged as wholes, each with every reason for it."""
+def _doubts(outcomes: list["Outcome"]) -> list[tuple[str, str]]:
+    """Images that are flagged as wholes, each with every reason for it in words."""
     records = [outcome.record for outcome in outcomes if outcome.record]
     return [
-        (record.image.name, reason)
+        (record.image.name, _in_words(reason, record))
         for record in records
         for reason in DOUBTS
         if any(reason in cell.reasons for cell in record.cells)
     ]
+
+
+def _in_words(reason: "FlagReason", record: "SegmentRecord") -> str:
+    doubted = record.segmenter.get("doubted_scale")
+    if reason == "unknown_scale" and doubted is not None:
+        return (
+            f"unlike what the networks have learnt at scale {doubted:g}, so taken at {record.scale:g}; "
+            "all its cells are flagged; look at it, or give --scale"
+        )
+    return DOUBTS[reason]
 
 
 def _line(outcomes: list["Outcome"], tally: "Tally", out: Path) -> str:

@@ -21,9 +21,9 @@ Uint16Array = npt.NDArray[np.uint16]
 SMOOTH_PX = 1.5
 """Standard deviation of the smoothing before, in pixels as the networks see them."""
 REACH_PX = 3
-"""A network's outline may lie so far from the edge, likewise."""
+"""An outline may lie this far from its edge, likewise."""
 MOST_SMOOTH_PX = 16.0
-"""In the image's pixels: however much the image is reduced, smoothing takes no longer than so many ask."""
+"""In the image's pixels: the time of smoothing is bounded, however much the image is reduced."""
 PLAIN_PERCENT = 10.0
 WINDOW_PX = 512
 STEPS = 16

@@ -48,9 +48,9 @@ class FalseMetal:
             limits: say what goes.
         """
         metal = SmallMetal(map_hw, self.reach_px(limits))
-        is_false = metal.is_spot(self._native(limits.spot_px), limits.spot_mean_below)
+        is_false = metal.is_doubtful(self._native(limits.spot_px), limits.spot_mean_below)
         if limits.edge_below:
-            doubtful = metal.is_spot(self._native(EDGELESS_PX), EDGELESS_MEAN_BELOW) & ~is_false
+            doubtful = metal.is_doubtful(self._native(EDGELESS_PX), EDGELESS_MEAN_BELOW) & ~is_false
             if doubtful.any():  # else the image need not be read
                 strength_n = metal.outline_means(self._edges.rows(top, top + len(map_hw)), doubtful)
                 is_false |= doubtful & (strength_n < limits.edge_below * self._plain_strength())

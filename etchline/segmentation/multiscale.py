@@ -108,7 +108,7 @@ class NetworkFit:
         return found
 
     def under(self, policy: Policy, limits: ArbitrationLimits) -> "NetworkFit":
-        """The same image, arbitrated anew. What the networks answered is shared, and from now on kept."""
+        """The image at the same scale, arbitrated anew. What the networks answered is shared, now kept."""
         self._sources.keep()
         other = copy.copy(self)
         other._settings = replace(self._settings, policy=policy, limits=limits)

@@ -38,9 +38,9 @@ class NetworkSegmenter:
     def fit(self, source: WindowSource) -> NetworkFit:
         """The normalisation and scale of the field; networks run as rows are asked for.
 
-        But where the image would fall back to the classical result (see `ArbitrationLimits.fallback_below`)
-        they see it at other scales first: a pitch measured wrongly is one reason why they do not know it. The
-        scale at which they know it best is taken, if they know it well enough there.
+        With a fallback (see `ArbitrationLimits.fallback_below`) they see up to eight rows of patches first;
+        where the image would fall back, also at other scales: a pitch measured wrongly is one reason why they
+        do not know it. The scale at which they know it best is taken, if they know it well enough there.
         """
         normalisation = fit_normalisation(source)
         found = self._fit(source, normalisation, self._scale(source, normalisation))

@@ -82,7 +82,7 @@ class ScaleSettings:
     Attributes:
         least_certainty: estimates below are not believed.
         margin: a pitch outside the range is brought this factor inside of its end, as far as there is room.
-        most: no factor is larger, nor smaller than its inverse.
+        most: no factor is larger, nor smaller than its inverse; what `other_scales` tries is at most 2.
 
     Raises:
         SettingsError: a certainty outside [0, 1], a factor below 1.
@@ -107,9 +107,9 @@ class ScaleChoice:
     Attributes:
         factor: 1.0 is not at all.
         estimate: what it comes from; `None` where the user gave the factor.
-        is_known: false where the pitch could not be found or brought into the range, or the networks did not
-            know the image at the factor that it gave.
-        doubted_factor: that one; `None` where they were not asked, or knew it.
+        is_known: false where the pitch could not be found or brought into the range, or this factor was taken
+            because the networks did not know the image at the one that it gave.
+        doubted_factor: that one; `None` where no other was taken.
     """
 
     factor: float
@@ -121,7 +121,7 @@ class ScaleChoice:
 DEFAULT = ScaleSettings()
 
 OTHER_FACTORS = (1 / 3, 1 / 2, 2.0, 3.0)
-"""By which a pitch may be mistaken: a line's two bright edges for two lines, three grid lines for one."""
+"""By which a pitch may be mistaken: a line's two bright edges for two lines, two or three lines for one."""
 
 
 def choose_scale(

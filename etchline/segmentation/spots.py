@@ -1,4 +1,4 @@
-"""Components too small to be metal lines: residue and noise. They are judged whole, however bands are cut."""
+"""Components perhaps too small to be lines: residue, noise. They are judged whole, however bands are cut."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -99,16 +99,16 @@ def find_spots(masks: Iterable[Uint8Array], first_row: int, settings: SpotSettin
 
 
 def erase_spots(probability_hw: Uint8Array, most_px: int, mean_below: float = 1.0) -> None:
-    """Erases doubtful small components of a map, in place; see `SmallMetal.is_spot` and `SmallMetal.erase`.
+    """Erases doubtful small components of a map, in place; see `SmallMetal`.
 
     Args:
         probability_hw: uint8 `round(255 p)`, (H, W).
         most_px: 0 erases nothing.
-        mean_below: see `SmallMetal.is_spot`.
+        mean_below: see `SmallMetal.is_doubtful`.
     """
     if most_px:
         metal = SmallMetal(probability_hw, most_px)
-        metal.erase(metal.is_spot(most_px, mean_below))
+        metal.erase(metal.is_doubtful(most_px, mean_below))
 
 
 class SmallMetal:
@@ -131,11 +131,11 @@ class SmallMetal:
         self._sides_n = np.maximum(width, height)
         self._small_n = whole & (self._sides_n <= most_px)
 
-    def is_spot(self, most_px: int, mean_below: float) -> BoolArray:
+    def is_doubtful(self, most_px: int, mean_below: float) -> BoolArray:
         """Which components are small and doubtful, bool, (components,).
 
         Args:
-            most_px: longest edge of a spot's box.
+            most_px: longest edge of a box.
             mean_below: components of this mean probability or more are none, unless it is 1: short lines are
                 as certain as long ones, false ones seldom are.
         """

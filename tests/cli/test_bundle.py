@@ -20,6 +20,7 @@ from etchline.images import read_image, write_image  # noqa: E402
 from etchline.network.line_network import LineNetwork  # noqa: E402
 from etchline.network.sizes import SIZES  # noqa: E402
 from etchline.segmentation.confidence import default_calibration  # noqa: E402
+from etchline.segmentation.multiscale import NetworkFit  # noqa: E402
 from etchline.segmentation.scale import PitchRange  # noqa: E402
 from tests.segmentation.drawing import tracks  # noqa: E402
 
@@ -126,6 +127,22 @@ def test_an_image_of_unknown_scale_is_flagged(bundle, tmp_path):
     result = run("segment", tmp_path / "a.png", "--out", tmp_path / "out", "--bundle", bundle, "--jobs", 1)
     assert "warning: a.png: scale not known" in result.stderr
     record = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert all(cell["flagged"] and "unknown_scale" in cell["reasons"] for cell in record["cells"])
+
+
+def test_an_image_that_is_taken_at_another_scale_says_so(bundle, tmp_path, monkeypatch):
+    changed = shutil.copytree(bundle, tmp_path / "changed")
+    manifest = json.loads((changed / "bundle.json").read_text())
+    manifest["arbitration"]["limits"]["fallback_below"] = 0.5
+    (changed / "bundle.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr(NetworkFit, "familiarity", lambda fit: 0.9 if fit.scale == 0.5 else 0.1)
+    write_image(tmp_path / "a.png", tracks(130, 170, pitch=40))
+    result = run("segment", tmp_path / "a.png", "--out", tmp_path / "out", "--bundle", changed, "--jobs", 1)
+    told = "warning: a.png: unlike what the networks have learnt at scale 1, so taken at 0.5; all its cells"
+    assert told in result.stderr
+    assert "scale not known" not in result.stderr
+    record = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert (record["scale"], record["segmenter"]["doubted_scale"]) == (0.5, 1.0)
     assert all(cell["flagged"] and "unknown_scale" in cell["reasons"] for cell in record["cells"])
 
 

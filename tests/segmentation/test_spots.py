@@ -106,7 +106,7 @@ def test_an_outline_is_what_an_erosion_takes(seed, height, width):
     map_hw = np.clip(noise_hw.astype(int) * 6 - 640, 0, 255).astype(np.uint8)
     values_hw = rng.integers(0, 256, map_hw.shape, np.uint8)
     metal = SmallMetal(map_hw, 20)
-    chosen_n = metal.is_spot(20, 1.0)
+    chosen_n = metal.is_doubtful(20, 1.0)
     # In the same order: by the first pixel, row by row.
     count, labels_hw, _, _ = cv2.connectedComponentsWithStats((map_hw >= 128).view(np.uint8), connectivity=8)
     assert len(chosen_n) == count - 1
