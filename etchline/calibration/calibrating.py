@@ -125,12 +125,18 @@ def calibrate(
         scored = _score(bench, list_candidates(policies, best(spots).candidate.limits), held_out)
         finalists = list(best_by_policy(scored).values())
         # A second opinion makes maps softer, and spots with them.
-        for listed in (list_opinions, list_spot_means, list_edges):
+        for listed in (list_opinions, list_spot_means):
             settled = [one.candidate for one in best_by_policy(scored).values()]
             if more := listed(settled):
                 found = _score(bench, more, held_out)
                 finalists += best_by_policy(found).values()
                 scored += found
+        edges = _score(
+            bench, list_edges([one.candidate for one in best_by_policy(scored).values()]), held_out
+        )
+        scored += edges
+        # First, so that they win where a few images tell no difference: many do (docs/results.md).
+        finalists = [*best_by_policy(edges).values(), *finalists]
         candidates = [one.candidate for one in list_contenders(finalists)]
         copies = judge_copies(bundle, dataset, entries, esd, candidates, held_out, jobs=jobs, steps=steps)
         judged = {one: judge_fallback(each) for one, each in zip(candidates, copies, strict=True)}

@@ -19,6 +19,8 @@ SPOT_MEANS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 SECOND_OPINIONS = (0.2, 0.3, 0.4)
 
 EDGES_BELOW = (1.5, 1.8, 2.1)
+USUAL_EDGE = 1.8
+"""What many images want (docs/results.md); of equally good limits it is the least surprising."""
 
 SIMPLEST_FIRST: tuple[Policy, ...] = ("patch", "full", "guarded", "paper", "confidence")
 """One network needs half of the time of two, and `paper` trusts the full model furthest."""
@@ -36,7 +38,8 @@ class Candidate:
     @property
     def surprise(self) -> tuple[int, int, float]:
         """How far it is from the simplest: its policy, the limits changed, and by what factors."""
-        pairs = [(getattr(self.limits, name), getattr(_DEFAULT, name)) for name in asdict(_DEFAULT)]
+        usual = replace(_DEFAULT, edge_below=USUAL_EDGE if self.limits.edge_below else 0.0)
+        pairs = [(getattr(self.limits, name), getattr(usual, name)) for name in asdict(usual)]
         factors = [max((own + 1) / (usual + 1), (usual + 1) / (own + 1)) for own, usual in pairs]
         return SIMPLEST_FIRST.index(self.policy), sum(factor != 1 for factor in factors), sum(factors)
 

@@ -96,6 +96,10 @@ def test_networks_decide_which_policies_there_are():
         (scored("guarded", 3), scored("guarded", 3, patch_speckles=32)),
         (scored("guarded", 3, patch_speckles=16), scored("guarded", 3, patch_speckles=32, full_speckles=32)),
         (scored("guarded", 3, patch_speckles=32), scored("guarded", 3, patch_speckles=200)),
+        (scored("guarded", 3, edge_below=1.8), scored("guarded", 3, edge_below=1.5)),
+        (scored("guarded", 3, edge_below=1.8), scored("guarded", 3, edge_below=2.1)),
+        (scored("guarded", 3, edge_below=1.8), scored("guarded", 3, patch_speckles=32)),
+        (scored("guarded", 2, edge_below=2.1), scored("guarded", 3, edge_below=1.8)),
     ],
 )
 def test_fewest_errors_then_the_simplest(winner, other, turned):
