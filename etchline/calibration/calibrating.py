@@ -35,6 +35,7 @@ from etchline.datasets import Dataset, ImageEntry
 from etchline.errors import DatasetError
 from etchline.evaluation import EsdCounts, EsdSettings
 from etchline.processes import Steps, unseen_steps
+from etchline.segmentation.arbitration import ArbitrationLimits, Policy
 from etchline.segmentation.confidence import CellCalibration
 
 MOST_FLAGGED_SHARE = 0.05
@@ -122,21 +123,7 @@ def calibrate(
             )
         own = {role: pool_cells(cells) for role, cells in bench.own_cells().items()}
         held_out = _held_out(bench, own)
-        scored = _score(bench, list_candidates(policies, best(spots).candidate.limits), held_out)
-        finalists = list(best_by_policy(scored).values())
-        # A second opinion makes maps softer, and spots with them.
-        for listed in (list_opinions, list_spot_means):
-            settled = [one.candidate for one in best_by_policy(scored).values()]
-            if more := listed(settled):
-                found = _score(bench, more, held_out)
-                finalists += best_by_policy(found).values()
-                scored += found
-        edges = _score(
-            bench, list_edges([one.candidate for one in best_by_policy(scored).values()]), held_out
-        )
-        scored += edges
-        # First, so that they win where a few images tell no difference: many do (docs/results.md).
-        finalists = [*best_by_policy(edges).values(), *finalists]
+        scored, finalists = _search(bench, policies, best(spots).candidate.limits, held_out)
         candidates = [one.candidate for one in list_contenders(finalists)]
         copies = judge_copies(bundle, dataset, entries, esd, candidates, held_out, jobs=jobs, steps=steps)
         judged = {one: judge_fallback(each) for one, each in zip(candidates, copies, strict=True)}
@@ -151,6 +138,31 @@ def calibrate(
         "fallback": {**judged[plain].to_json(), "judged": on_copies},
     }
     return Calibration(arbitration, confidence, tuple(scored), chosen, reliabilities, report)
+
+
+def _search(
+    bench: Bench,
+    policies: Sequence[Policy],
+    spots: ArbitrationLimits,
+    held_out: Mapping[str, ConfidencePart],
+) -> tuple[list[Scored], list[Scored]]:
+    """All candidates, and what each step of the search found best for each policy."""
+    scored = _score(bench, list_candidates(policies, spots), held_out)
+    finalists = list(best_by_policy(scored).values())
+
+    def settled() -> list[Candidate]:
+        return [one.candidate for one in best_by_policy(scored).values()]
+
+    # A second opinion makes maps softer, and spots with them.
+    for listed in (list_opinions, list_spot_means):
+        if more := listed(settled()):
+            found = _score(bench, more, held_out)
+            finalists += best_by_policy(found).values()
+            scored += found
+    edges = _score(bench, list_edges(settled()), held_out)
+    scored += edges
+    # First, so that they win where a few images tell no difference: many do (docs/results.md).
+    return scored, [*best_by_policy(edges).values(), *finalists]
 
 
 def _score(

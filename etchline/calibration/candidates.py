@@ -40,7 +40,7 @@ class Candidate:
         """How far it is from the simplest: its policy, the limits changed, and by what factors."""
         usual = replace(_DEFAULT, edge_below=USUAL_EDGE if self.limits.edge_below else 0.0)
         pairs = [(getattr(self.limits, name), getattr(usual, name)) for name in asdict(usual)]
-        factors = [max((own + 1) / (usual + 1), (usual + 1) / (own + 1)) for own, usual in pairs]
+        factors = [max((own + 1) / (other + 1), (other + 1) / (own + 1)) for own, other in pairs]
         return SIMPLEST_FIRST.index(self.policy), sum(factor != 1 for factor in factors), sum(factors)
 
 
