@@ -1,5 +1,6 @@
 """Components perhaps too small to be lines: residue, noise. They are judged whole, however bands are cut."""
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -136,14 +137,18 @@ class SmallMetal:
 
         Args:
             most_px: longest edge of a box.
-            mean_below: components of this mean probability or more are none, unless it is 1: short lines are
+            mean_below: components of this mean probability or more are not, unless it is 1: short lines are
                 as certain as long ones, false ones seldom are.
         """
-        spot_n: BoolArray = self._small_n & (self._sides_n <= most_px)
-        if mean_below < 1 and spot_n.any():
-            totals_n = _sum_runs(self._probability_hw, self._runs, spot_n)
-            spot_n &= totals_n < 255 * mean_below * self._areas_n
-        return spot_n
+        doubtful_n: BoolArray = self._small_n & (self._sides_n <= most_px)
+        if mean_below < 1 and doubtful_n.any():
+            doubtful_n &= self._totals_n < 255 * mean_below * self._areas_n
+        return doubtful_n
+
+    @functools.cached_property
+    def _totals_n(self) -> Int64Array:
+        totals_n: Int64Array = _sum_runs(self._probability_hw, self._runs, self._small_n)
+        return totals_n
 
     def outline_means(self, values_hw: GreyArray, chosen_n: BoolArray) -> FloatArray:
         """The mean of other values along each component's outline, float64, (components,); 0 if not chosen.
