@@ -65,6 +65,24 @@ class _Judged:
             if any("unfamiliar" in cell.reasons for cell in record.cells)
         )
 
+    @property
+    def rescaled(self) -> tuple[str, ...]:
+        """Stems of the images that its networks know at another scale only than at that of their pitch."""
+        return tuple(stem for stem, record in self.records.items() if "doubted_scale" in record.segmenter)
+
+    def notes(self) -> list[str]:
+        """What a person who trusts its numbers should know of single images."""
+        total = len(self.records)
+        told = (
+            (self.unfamiliar, "its networks are so unsure that the classical result was taken"),
+            (self.rescaled, "its networks are so unsure that another scale was taken than that of the pitch"),
+        )
+        return [
+            f"{self.name}: of {len(found)} of {total} images {what}: {_some(found)}"
+            for found, what in told
+            if found
+        ]
+
 
 def judge(
     dataset: str,
@@ -251,16 +269,11 @@ def _write_page(
         write_bytes(path, encode_png(picture.pixels))
         work.add_picture(picture.label, path)
     work.notes.append(f"pictures: {name}, where the fine-tuned model is at its worst")
-    work.notes += [_unfamiliar_note(each) for each in judged if each.unfamiliar]
+    work.notes += [note for each in judged for note in each.notes()]
 
 
-def _unfamiliar_note(judged: _Judged) -> str:
-    found = judged.unfamiliar
-    named = ", ".join(found[:NAMED_IMAGES]) + (", ..." if len(found) > NAMED_IMAGES else "")
-    return (
-        f"{judged.name}: of {len(found)} of {len(judged.records)} images its networks are so unsure that the "
-        f"classical result was taken: {named}"
-    )
+def _some(images: Sequence[str]) -> str:
+    return ", ".join(images[:NAMED_IMAGES]) + (", ..." if len(images) > NAMED_IMAGES else "")
 
 
 def _subjects(judged: _Judged, dataset: Dataset) -> list[Subject]:

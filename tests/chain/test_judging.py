@@ -21,6 +21,7 @@ from etchline.chain.places import BUNDLE, PAGE, REPORT
 from etchline.chain.recording import read_records
 from etchline.cli.app import app
 from etchline.errors import SettingsError
+from etchline.segmentation.multiscale import NetworkFit
 from etchline.storage import upload_folder
 from tests.training.bars import make_dataset
 
@@ -93,7 +94,26 @@ def test_the_report_says_where_the_classical_result_was_taken(judge_nano, data, 
     arbitration = nano.manifest.arbitration.model_copy(update={"limits": never_sure})
     save_bundle(tmp_path / "unsure", replace(contents_of(nano), arbitration=arbitration))
     judged = judge_nano("", bundle=tmp_path / "unsure")
-    (note,) = [note for note in read_records(str(judged / "run"))[0].notes if "classical" in note]
-    assert note.startswith(f"{CHALLENGER}: of 3 of 3 images its networks are so unsure")
+    assert told_of_images(judged, data) == ["the classical result was taken"]
+
+
+def test_the_report_says_where_another_scale_was_taken(judge_nano, data, monkeypatch):
+    """The networks know the images at none but the other scales."""
+    monkeypatch.setattr(NetworkFit, "familiarity", lambda fit: 0.9 if fit.choice.doubted_factor else 0.1)
+    judged = judge_nano("")
+    assert told_of_images(judged, data) == ["another scale was taken than that of the pitch"]
+
+
+def test_the_report_says_nothing_of_images_that_are_known(judge_nano, data, monkeypatch):
+    monkeypatch.setattr(NetworkFit, "familiarity", lambda fit: 0.9)
+    assert told_of_images(judge_nano(""), data) == []
+
+
+def told_of_images(judged, data):
+    """What became of all images of whose networks the challenger's notes say that they were unsure."""
+    notes = [note for note in read_records(str(judged / "run"))[0].notes if "unsure" in note]
     stems = sorted(Path(entry.image).stem for entry in data.images)
-    assert sorted(note.rsplit(": ", 1)[1].split(", ")) == stems
+    for note in notes:
+        assert note.startswith(f"{CHALLENGER}: of 3 of 3 images its networks are so unsure that ")
+        assert sorted(note.rsplit(": ", 1)[1].split(", ")) == stems
+    return [note.rsplit(": ", 1)[0].split(" unsure that ")[1] for note in notes]
