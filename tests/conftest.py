@@ -17,6 +17,17 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture
+def hangups() -> Iterator[None]:
+    """A hang-up is heeded as in a terminal: `nohup` has it ignored, here and in the processes a test starts.
+
+    Not for all tests: whoever uses `nohup` wants them to go on without the terminal.
+    """
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with the real SEM images; skips where it is absent."""

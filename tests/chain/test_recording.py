@@ -76,6 +76,7 @@ def test_a_failure_is_recorded_and_goes_on(run):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("hangups")
 def test_a_signal_interrupts_once_and_is_recorded(run, number):
     handlers = [signal.getsignal(each) for each in ENDING]
     cleaned = []
@@ -96,6 +97,17 @@ def test_a_signal_interrupts_once_and_is_recorded(run, number):
     (record,) = read_records(run)
     assert (record.status, record.error) == ("failed", "interrupted")
     assert [signal.getsignal(each) for each in ENDING] == handlers
+
+
+@pytest.mark.usefixtures("hangups")
+def test_a_link_below_nohup_outlives_its_terminal(run):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with recording("finetune", run) as work:
+        os.kill(os.getpid(), signal.SIGHUP)
+        work.facts["went_on"] = True
+    (record,) = read_records(run)
+    assert (record.status, record.facts) == ("done", {"went_on": True})
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_records_of_an_earlier_run_are_left_out(run):

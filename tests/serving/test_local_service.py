@@ -281,6 +281,7 @@ def serving(run_dir, *options):
                 process.kill()
 
 
+@pytest.mark.usefixtures("hangups")
 def test_one_command_serves_a_bundle_of_s3_until_it_is_told_to_end(tmp_path, s3):
     """However many signals come while it ends, nothing is left running."""
     publish_folder(SHIPPED, s3.uri("published"))
@@ -301,6 +302,7 @@ def test_one_command_serves_a_bundle_of_s3_until_it_is_told_to_end(tmp_path, s3)
     assert not Path(service.bundle).exists()
 
 
+@pytest.mark.usefixtures("hangups")
 def test_a_hangup_while_it_starts(tmp_path):
     with serving(tmp_path) as process:
         until = time.monotonic() + 60
