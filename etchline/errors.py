@@ -22,6 +22,21 @@ Foreign errors (Pillow, tifffile, gdstk, pydantic, boto3) are translated where t
 `raise ... from error`.
 """
 
+from collections.abc import Iterable, Set
+
+_FEW = 5
+
+
+def first_few(names: Iterable[str]) -> str:
+    """The first five names, for a message, and how many more there are; nothing where there are none.
+
+    Args:
+        names: in their order; those of a set come sorted.
+    """
+    known = sorted(names) if isinstance(names, Set) else list(names)
+    more = f" and {len(known) - _FEW} more" if len(known) > _FEW else ""
+    return ", ".join(known[:_FEW]) + more
+
 
 class EtchlineError(Exception):
     """Base of all errors that etchline raises on purpose."""

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from etchline.bundle.manifest import MANIFEST, BundleManifest, FilePart, parse_manifest
-from etchline.errors import BundleError
+from etchline.errors import BundleError, first_few
 from etchline.storage import is_temporary
 
 _CHUNK = 1 << 20
-_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -62,16 +61,16 @@ def _verify(folder: Path, manifest: BundleManifest) -> None:
     unfinished = [name for name in surplus if is_temporary(PurePosixPath(name).name)]
     if unfinished and unfinished == surplus:
         raise BundleError(
-            f"{folder}: holds {_some(unfinished)}, left by a copy to here that was killed or still goes on; "
-            "when none does, remove what is named so, or copy the bundle to an empty folder"
+            f"{folder}: holds {first_few(unfinished)}, left by a copy to here that was killed or still goes "
+            "on; when none does, remove what is named so, or copy the bundle to an empty folder"
         )
     if surplus:
         raise BundleError(
-            f"{folder}: holds {_some(surplus)}, which its manifest does not name; remove what is new"
+            f"{folder}: holds {first_few(surplus)}, which its manifest does not name; remove what is new"
         )
     missing = sorted(manifest.files.keys() - found)
     if missing:
-        raise BundleError(f"{folder}: {_some(missing)} missing; copy the bundle again")
+        raise BundleError(f"{folder}: {first_few(missing)} missing; copy the bundle again")
     for name, part in manifest.files.items():
         _verify_file(folder / name, part)
 
@@ -104,8 +103,3 @@ def _verify_file(path: Path, part: FilePart) -> None:
             digest.update(chunk)
     if digest.hexdigest() != part.sha256:
         raise BundleError(f"{path}: its sha256 is not the manifest's, it was altered; copy the bundle again")
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

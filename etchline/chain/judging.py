@@ -17,7 +17,7 @@ from etchline.chain.places import BUNDLE, NO_CHAMPION, PAGE, REPORT
 from etchline.chain.preparing import JUDGED
 from etchline.chain.recording import Made, Recording, recording
 from etchline.datasets import Dataset, ImageEntry, load_dataset
-from etchline.errors import EtchlineError, InputError, SettingsError
+from etchline.errors import EtchlineError, InputError, SettingsError, first_few
 from etchline.evaluation import EsdSettings
 from etchline.evaluation.exhibits import Picture, Subject, choose, examine, examine_all
 from etchline.evaluation.flagging import Cell
@@ -35,7 +35,6 @@ from etchline.segmentation.inputs import SegmentInput
 from etchline.segmentation.record import SegmentRecord
 from etchline.storage import open_store, write_bytes, write_text
 
-NAMED_IMAGES = 5
 CHALLENGER, CHAMPION, CLASSICAL = "fine-tuned", "champion", "classical"
 
 
@@ -78,7 +77,7 @@ class _Judged:
             (self.rescaled, "its networks are so unsure that another scale was taken than that of the pitch"),
         )
         return [
-            f"{self.name}: of {len(found)} of {total} images {what}: {_some(found)}"
+            f"{self.name}: of {len(found)} of {total} images {what}: {first_few(found)}"
             for found, what in told
             if found
         ]
@@ -270,10 +269,6 @@ def _write_page(
         work.add_picture(picture.label, path)
     work.notes.append(f"pictures: {name}, where the fine-tuned model is at its worst")
     work.notes += [note for each in judged for note in each.notes()]
-
-
-def _some(images: Sequence[str]) -> str:
-    return ", ".join(images[:NAMED_IMAGES]) + (", ..." if len(images) > NAMED_IMAGES else "")
 
 
 def _subjects(judged: _Judged, dataset: Dataset) -> list[Subject]:

@@ -17,7 +17,7 @@ from etchline.cli.frame import (
     stdout,
 )
 from etchline.cli.stored import ADD, READ
-from etchline.errors import InputError, PairingError, SettingsError
+from etchline.errors import InputError, PairingError, SettingsError, first_few
 
 if TYPE_CHECKING:
     from etchline.evaluation.esd import EsdSettings
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 EXAMPLE = (
     "Example: etchline evaluate runs/lines --dataset data/bench --split test --out runs/report --error-maps"
 )
-NAMED_SURPLUS = 3
 
 
 def evaluate(
@@ -89,10 +88,9 @@ def _paired(
         pairing = pair_folders(pred_dir, truth_dir)
     check_missing(pairing, pred_dir, allow_missing=allow_missing)
     if pairing.surplus:
-        named = ", ".join(pairing.surplus[:NAMED_SURPLUS])
-        more = ", ..." if len(pairing.surplus) > NAMED_SURPLUS else ""
         stderr().print(
-            f"note: {len(pairing.surplus)} predictions have no truth and are not scored: {named}{more}",
+            f"note: {len(pairing.surplus)} predictions have no truth and are not scored: "
+            f"{first_few(pairing.surplus)}",
             markup=False,
         )
     return pairing

@@ -24,13 +24,12 @@ from etchline.datasets.patterns import PathPattern
 from etchline.datasets.splits import check_unseen, split_entries
 from etchline.datasets.staging import Staging, staged_folder
 from etchline.datasets.tracking import Track, untracked
-from etchline.errors import DatasetError, ImageError, LayoutError, SettingsError
+from etchline.errors import DatasetError, ImageError, LayoutError, SettingsError, first_few
 from etchline.images import WindowSource, bands, is_image_path, open_image, read_mask, write_image
 from etchline.layouts import is_layout_path, rasterise, read_layout
 from etchline.storage import atomic_path, files_below
 
 _BAND_ROWS = 1024
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ def import_dataset(
         images = len(pairs) + len(found.without_mask)
         raise DatasetError(
             f"{settings.images}: {len(found.without_mask)} of {images} images have no mask in "
-            f"{settings.masks} ({_some(found.without_mask)}); add them, or leave these images out "
+            f"{settings.masks} ({first_few(found.without_mask)}); add them, or leave these images out "
             "(--allow-missing)"
         )
     check_unseen(settings.unseen, {pair.ic for pair in pairs})
@@ -160,7 +159,7 @@ def import_dataset(
                 problems.append(str(error))
         if problems:
             raise DatasetError(
-                f"{len(problems)} of {len(pairs)} pairs cannot be used: {_some(problems)}; "
+                f"{len(problems)} of {len(pairs)} pairs cannot be used: {first_few(problems)}; "
                 "the others are kept for the next try"
             )
         splits = split_entries(entries, settings.seed, settings.unseen)
@@ -180,7 +179,7 @@ def check_replaceable(out: Path) -> None:
     if others:
         raise DatasetError(
             f"{out}: replacing this dataset would delete files that its {MANIFEST} does not name "
-            f"({_some(others)}); move them away or choose a new folder"
+            f"({first_few(others)}); move them away or choose a new folder"
         )
 
 
@@ -202,7 +201,7 @@ def _find_pairs(out: Path, settings: ImportSettings) -> _Found:
         if (fields := image_pattern.match(name)) and not (is_mask and mask_pattern.match(name))
     }
     if not images:
-        seen = f"it holds {_some(files)}" if files else "it holds no images"
+        seen = f"it holds {first_few(files)}" if files else "it holds no images"
         raise DatasetError(f'{settings.images}: nothing matches "{settings.image_pattern}"; {seen}')
     masks = {name: mask_pattern.fill(fields) for name, fields in images.items()}
     paired = [name for name in images if (settings.masks / masks[name]).is_file()]
@@ -333,8 +332,3 @@ def _drop_others(staging: Staging, entries: Collection[ImageEntry]) -> None:
     """Removes what an interrupted import with other settings has left in the staging folder."""
     for name in unlisted_files(Dataset(staging.folder, "staged", tuple(entries)), hidden=True):
         (staging.folder / name).unlink()
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f", and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

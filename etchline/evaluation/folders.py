@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from etchline.errors import PairingError
+from etchline.errors import PairingError, first_few
 from etchline.images import is_image_path
 from etchline.storage import files_below
 
 KEY_ENDINGS = ("_lines", "_pred", "_gt", "_mask")
 IGNORED_ENDINGS = ("_confidence", "_overlay", "_errors")
-NAMED_KEYS = 5  # how many keys an error spells out
 
 _IC_FOLDER = re.compile(r"ic\d+")
 
@@ -176,7 +175,7 @@ def check_missing(pairing: Pairing, pred_dir: Path, *, allow_missing: bool) -> N
     """
     if pairing.missing and not allow_missing:
         raise PairingError(
-            f"{pred_dir}: no prediction for {_named(pairing.missing)}; "
+            f"{pred_dir}: no prediction for {first_few(pairing.missing)}; "
             "predict them, or leave them out with --allow-missing"
         )
     if not pairing.pairs:
@@ -251,8 +250,3 @@ def _dataset_truth(entry: DatasetImage, mask_path: Path) -> TruthFile:
 def _ic_of(key: str) -> str | None:
     folder, _, rest = key.partition("/")
     return folder if rest and _IC_FOLDER.fullmatch(folder) else None
-
-
-def _named(keys: Sequence[str]) -> str:
-    named = ", ".join(keys[:NAMED_KEYS])
-    return named if len(keys) <= NAMED_KEYS else f"{named} and {len(keys) - NAMED_KEYS} more"

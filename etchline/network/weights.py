@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from etchline.errors import WeightsError
+from etchline.errors import WeightsError, first_few
 from etchline.network.line_network import LineNetwork
 from etchline.storage import atomic_path
 
@@ -28,7 +28,6 @@ VIDEO_PREFIXES = (
     "obj_ptr_proj.",
     "obj_ptr_tpos_proj.",
 )
-_NAMED = 4
 
 
 def load_weights(network: LineNetwork, path: Path) -> None:
@@ -61,9 +60,10 @@ def assign_weights(network: LineNetwork, weights: Mapping[str, Tensor], origin: 
     wanted = network.state_dict()
     missing, surplus = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if missing or surplus:
+        lacks, more = first_few(missing) or "nothing", first_few(surplus) or "nothing"
         raise WeightsError(
-            f"{origin}: not the weights of a {network.size.name} network: missing {_some(missing)}; "
-            f"surplus {_some(surplus)}; give the size that the file was made for"
+            f"{origin}: not the weights of a {network.size.name} network: missing {lacks}; "
+            f"surplus {more}; give the size that the file was made for"
         )
     for name, tensor in wanted.items():
         if found[name].shape != tensor.shape:
@@ -104,8 +104,3 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
         raise WeightsError(f"{path}: holds other things than named tensors; give a SAM2 checkpoint")
     return content
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return (", ".join(names[:_NAMED]) or "nothing") + more

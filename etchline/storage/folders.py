@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TypeVar
 
-from etchline.errors import FolderTakenError, StorageError
+from etchline.errors import FolderTakenError, StorageError, first_few
 from etchline.storage.cache import Cache
 from etchline.storage.files import files_below, staged
 from etchline.storage.local_store import LocalStore, file_sha256
@@ -16,7 +16,6 @@ from etchline.storage.stored_file import StoredFile
 
 MANIFEST = "bundle.json"
 THREADS = 8
-_NAMED = 3
 _DIGEST = re.compile(r"(?:^|/)sha256-([0-9a-f]{64})/*$")
 
 Item = TypeVar("Item")
@@ -126,7 +125,7 @@ def publish_folder(
     there = {file.name for file in store.files()}
     surplus = there - set(names)
     if surplus:
-        raise _taken(store, _some(surplus))
+        raise _taken(store, first_few(surplus))
     digest = file_sha256(folder / last)
     _check_not_taken(store, last, digest)
     if isinstance(store, LocalStore) and not os.path.lexists(store.location):
@@ -204,7 +203,7 @@ def _check_alone(store: Store, names: Sequence[str], so: str) -> None:
     surplus = {file.name for file in store.files()} - set(names)
     if surplus:
         raise StorageError(
-            f"{store.location}: somebody else has put files there meanwhile ({_some(surplus)}); {so}: "
+            f"{store.location}: somebody else has put files there meanwhile ({first_few(surplus)}); {so}: "
             "remove them and publish again, or choose another location"
         )
 
@@ -226,10 +225,6 @@ def _taken(store: Store, what: str) -> StorageError:
         f"{store.location}: holds other content already ({what}); what is published never changes, choose "
         "another location"
     )
-
-
-def _some(names: set[str]) -> str:
-    return ", ".join(sorted(names)[:_NAMED])
 
 
 def _names(folder: Path) -> list[str]:

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from etchline.errors import PairingError
+from etchline.errors import PairingError, first_few
 from etchline.evaluation.esd import EsdCounts
 from etchline.evaluation.paired import PairedRates, compare_counts
 from etchline.evaluation.pooling import ImageScore
 from etchline.evaluation.report_reading import ReportFile
 
-NAMED_IMAGES = 3
 LISTED_CHANGES = 10
 
 
@@ -99,7 +98,7 @@ def _paired_scores(challenger: ReportFile, champion: ReportFile) -> list[ImageSc
     theirs = {score.image: score for score in champion.report.scores}
     own = {score.image: score for score in challenger.report.scores}
     differing = [
-        f"{len(keys)} only in the {role}'s ({_named(keys)})"
+        f"{len(keys)} only in the {role}'s ({first_few(keys)})"
         for role, keys in (
             ("champion", theirs.keys() - own.keys()),
             ("challenger", own.keys() - theirs.keys()),
@@ -127,8 +126,3 @@ _TRUTH: dict[str, Callable[[ImageScore], object]] = {
     "IC": lambda score: score.ic,
     "split": lambda score: score.split,
 }
-
-
-def _named(keys: set[str]) -> str:
-    more = ", ..." if len(keys) > NAMED_IMAGES else ""
-    return ", ".join(sorted(keys)[:NAMED_IMAGES]) + more

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from etchline.errors import first_few
 from etchline.evaluation.esd import EsdCounts
 from etchline.evaluation.gate.comparison import compare_reports
 from etchline.evaluation.gate.limits import GateLimits
@@ -49,10 +50,9 @@ def _complete(report: Report) -> Check:
     left_out = [*report.missing, *(failure.image for failure in report.failures)]
     reason = "every image of the evaluation has been judged"
     if left_out:
-        named = ", ".join(left_out[:3]) + (", ..." if len(left_out) > 3 else "")
         reason = (
             f"{len(report.missing)} images have no prediction and {len(report.failures)} could not be scored "
-            f"({named}); all must be judged"
+            f"({first_few(left_out)}); all must be judged"
         )
     return _counted("complete", "no image left out", len(left_out), 0, not left_out, reason)
 

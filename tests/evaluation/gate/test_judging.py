@@ -318,7 +318,7 @@ class TestOtherImages:
         )
         self.refused(own[:1], own, r"1 only in the champion's \(ic01/a01\)")
         self.refused(
-            own[:1], images([0] * 6, ic="ic02"), r"6 only in the champion's \(.*a02, \.\.\.\), 1 only in"
+            own[:1], images([0] * 6, ic="ic02"), r"6 only in the champion's \(.*a04 and 1 more\), 1 only in"
         )
 
     def test_another_truth_is_named(self):
