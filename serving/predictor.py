@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from kserve import InferOutput, InferRequest, InferResponse, Model
 from kserve.errors import InvalidInput
-from kserve.logging import configure_logging, logger
+from kserve.logging import logger
 
 from etchline.backends.interface import Backend, Role, check_batch
 from etchline.bundle import Bundle
-from etchline.errors import EtchlineError, MissingPackageError, SettingsError
+from etchline.errors import MissingPackageError, SettingsError
 from etchline.segmentation.files import library_versions
 from serving.batching import Batcher, BatchSettings
 from serving.bundles import served_bundle
 from serving.readiness import check_networks
-from serving.server import GuardedServer
+from serving.server import GuardedServer, exit_code_of
 from serving.settings import PREDICTOR_MODELS, PredictorSettings, parse_predictor
 from serving.tensors import named_inputs, read_array
 
@@ -155,13 +155,7 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the predictor; returns the exit code."""
-    configure_logging()
-    try:
-        serve(parse_predictor(arguments))
-    except EtchlineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return exit_code_of(lambda: serve(parse_predictor(arguments)))
 
 
 def _trace(headers: dict[str, str] | None) -> str:

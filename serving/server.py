@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from kserve import Model, ModelServer
 from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
-from kserve.logging import logger, trace_logger
+from kserve.logging import configure_logging, logger, trace_logger
 from kserve.model_server import app
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
@@ -21,7 +22,7 @@ from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
 
-from etchline.errors import SettingsError
+from etchline.errors import EtchlineError, SettingsError
 from serving.errors import Unavailable
 from serving.grpc_guard import BoundedMessages, GuardedServicer
 from serving.guard import RequestGuard
@@ -181,3 +182,14 @@ async def _answer_invalid(_: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part != "body")[:80]
     return JSONResponse(status_code=400, content={"error": f"{where}: {first['msg']}"})
+
+
+def exit_code_of(serve: Callable[[], None]) -> int:
+    """Serves until it is told to end; the exit code of the process, its error on stderr."""
+    configure_logging()
+    try:
+        serve()
+    except EtchlineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from kserve import InferRequest, InferResponse, Model
 from kserve.errors import InvalidInput
-from kserve.logging import configure_logging, logger
+from kserve.logging import logger
 
 from etchline.bundle import Bundle
 from etchline.bundle.manifest import GOLDEN_PATCH
@@ -25,7 +25,7 @@ from serving.image_requests import ImageRequest, from_v1, from_v2
 from serving.image_service import ImageService, SegmentedImage
 from serving.readiness import check_networks
 from serving.remote_backend import Deadline, PredictorConnection, RemoteBackend
-from serving.server import GuardedServer
+from serving.server import GuardedServer, exit_code_of
 from serving.settings import MODEL, TransformerSettings, parse_transformer
 from serving.uris import open_prefixes
 
@@ -259,13 +259,7 @@ def _serve(bundle: Bundle, settings: TransformerSettings) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the transformer; returns the exit code."""
-    configure_logging()
-    try:
-        serve(parse_transformer(arguments))
-    except EtchlineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return exit_code_of(lambda: serve(parse_transformer(arguments)))
 
 
 if __name__ == "__main__":

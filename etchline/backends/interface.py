@@ -1,6 +1,6 @@
 """What every engine does: views and point prompts in, line probabilities and scores out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, Protocol, TypeVar, get_args
 
 import numpy as np
@@ -113,6 +113,30 @@ def check_positive(engine: str, **values: int | None) -> None:
 def view_edge(size: NetworkSize, role: Role) -> int:
     """S, the edge of the square views that a network of this size takes in this role."""
     return size.input_px if role == "full" else size.patch_px
+
+
+def infer_in_parts(
+    run: Callable[[Uint8Array, Float32Array, Int32Array], Inference],
+    most: int,
+    images_bhw: Uint8Array,
+    points_xy: Float32Array,
+    labels: Int32Array,
+) -> Inference:
+    """What `Backend.infer` gives, of batches that are no larger than an engine may take at once.
+
+    Args:
+        run: does it for at most `most` views.
+        most: views at once.
+        images_bhw: see `Backend.infer`, checked.
+        points_xy: likewise.
+        labels: likewise.
+    """
+    probability_bhw = np.empty(images_bhw.shape, np.uint8)
+    score_b = np.empty(len(images_bhw), np.float32)
+    for start in range(0, len(images_bhw), most):
+        part = slice(start, start + most)
+        probability_bhw[part], score_b[part] = run(images_bhw[part], points_xy[part], labels[part])
+    return Inference(probability_bhw, score_b)
 
 
 def check_batch(view_px: int, images_bhw: Uint8Array, points_xy: Float32Array, labels: Int32Array) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-
 # Before it is loaded: official builds send events to Microsoft and leave a device identifier in the cache.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
@@ -23,6 +21,7 @@ from etchline.backends.interface import (
     Uint8Array,
     check_batch,
     check_positive,
+    infer_in_parts,
     network_of,
     roles_of,
     view_edge,
@@ -149,12 +148,7 @@ class OnnxBackend:
         """
         graphs = network_of(self._roles, role)
         check_batch(graphs.view_px, images_bhw, points_xy, labels)
-        probability_bhw = np.empty(images_bhw.shape, np.uint8)
-        score_b = np.empty(len(images_bhw), np.float32)
-        for start in range(0, len(images_bhw), self.settings.max_batch):
-            part = slice(start, start + self.settings.max_batch)
-            probability_bhw[part], score_b[part] = graphs.run(images_bhw[part], points_xy[part], labels[part])
-        return Inference(probability_bhw, score_b)
+        return infer_in_parts(graphs.run, self.settings.max_batch, images_bhw, points_xy, labels)
 
 
 class _Role:

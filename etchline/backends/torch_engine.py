@@ -18,6 +18,7 @@ from etchline.backends.interface import (
     Uint8Array,
     check_batch,
     check_positive,
+    infer_in_parts,
     network_of,
     roles_of,
     view_edge,
@@ -100,17 +101,14 @@ class TorchBackend:
         """See `Backend.infer`."""
         network, view_px = network_of(self._networks, role), self.view_px(role)
         check_batch(view_px, images_bhw, points_xy, labels)
-        probability_bhw = np.empty(images_bhw.shape, np.uint8)
-        score_b = np.empty(len(images_bhw), np.float32)
-        for start in range(0, len(images_bhw), self.settings.max_batch):
-            part = slice(start, start + self.settings.max_batch)
-            batch = (images_bhw[part], points_xy[part], labels[part])
+
+        def run(*batch: Uint8Array | Float32Array | Int32Array) -> Inference:
             tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in batch]
             with torch.inference_mode(), self._autocast():
                 probability, score = best_mask(network, *(t.to(self.settings.device) for t in tensors))
-            probability_bhw[part] = probability.cpu().numpy()
-            score_b[part] = score.float().cpu().numpy()
-        return Inference(probability_bhw, score_b)
+            return Inference(probability.cpu().numpy(), score.float().cpu().numpy())
+
+        return infer_in_parts(run, self.settings.max_batch, images_bhw, points_xy, labels)
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.settings.precision == "float32":
