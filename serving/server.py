@@ -170,6 +170,17 @@ class GuardedServer(ModelServer):  # type: ignore[misc]  # kserve is untyped
         return server
 
 
+def exit_code_of(serve: Callable[[], None]) -> int:
+    """Serves until it is told to end; the exit code of the process, its error on stderr."""
+    configure_logging()
+    try:
+        serve()
+    except EtchlineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
 async def _answer_expected(request: Request, error: Exception) -> JSONResponse:
     status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
     logger.info("%s %s: %d: %s", request.method, request.url.path, status, error)
@@ -182,14 +193,3 @@ async def _answer_invalid(_: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part != "body")[:80]
     return JSONResponse(status_code=400, content={"error": f"{where}: {first['msg']}"})
-
-
-def exit_code_of(serve: Callable[[], None]) -> int:
-    """Serves until it is told to end; the exit code of the process, its error on stderr."""
-    configure_logging()
-    try:
-        serve()
-    except EtchlineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
