@@ -210,9 +210,9 @@ def tune_arbitration(
 def pitch_range(pitches_px: list[float]) -> PitchRange | None:
     """From the least to the largest of the layers' pitches, in whole pixels; `None` where there are none.
 
-    Also a layer whose pitch is measured wrongly belongs to it: bright edges that are evenly spaced measure
-    too fine, and the networks have learnt them as they are. Leaving such layers out let `--scale auto`
-    enlarge their images, which took their ESD from 5 to 145 %.
+    Also a layer whose pitch is measured wrongly belongs to it: lines with bright edges measure far too fine,
+    and the networks have learnt them as they are. Leaving them out let `--scale auto` enlarge such images,
+    which took their ESD from 5 to 145 %.
     """
     if not pitches_px:
         return None

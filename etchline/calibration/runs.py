@@ -88,7 +88,7 @@ def load_network(run: Run) -> LineNetwork:
         WeightsError: the weights are not those of the recipe's network.
     """
     network = LineNetwork(run_size(run.recipe))
-    load_weights(network, run.folder / WEIGHTS, shallower=network.size.grows)
+    load_weights(network, run.folder / WEIGHTS)
     return network
 
 

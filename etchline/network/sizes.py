@@ -69,11 +69,6 @@ class NetworkSize:
         """Edge of the masks that the decoder gives, before they are enlarged to the input."""
         return 4 * self.embedding_px
 
-    @property
-    def grows(self) -> bool:
-        """Whether weights of a shallower network may begin it: nano had fewer blocks once, others never."""
-        return self.name == "nano"
-
 
 def _official(
     name: SizeName,
@@ -107,8 +102,8 @@ SIZES: dict[SizeName, NetworkSize] = {
         input_px=256,
         embed_dim=16,
         num_heads=1,
-        stages=(2, 2, 4, 2),
-        global_att_blocks=(5, 7),
+        stages=(1, 1, 2, 1),
+        global_att_blocks=(3,),
         window_spec=(8, 4, 8, 4),
         background_size=8,
         d_model=48,

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from etchline.errors import WeightsError, first_few
-from etchline.network.deepening import deepened
 from etchline.network.line_network import LineNetwork
 from etchline.storage import atomic_path
 
@@ -31,21 +30,19 @@ VIDEO_PREFIXES = (
 )
 
 
-def load_weights(network: LineNetwork, path: Path, *, shallower: bool = False) -> None:
+def load_weights(network: LineNetwork, path: Path) -> None:
     """Puts the weights of a file into the network.
 
     Args:
-        network: of the size that the file was made for, but for what `shallower` allows.
+        network: of the size that the file was made for.
         path: `.safetensors`, or a PyTorch checkpoint such as SAM2.1's own `.pt` files. Keys of the video
             memory are left out.
-        shallower: whether those of a network with fewer blocks will do, see `deepened`.
 
     Raises:
         WeightsError: the file cannot be read, is neither, holds other things than tensors, or its keys or
             shapes are not the network's; the message names them.
     """
-    weights = _read(path)
-    assign_weights(network, deepened(weights, network.size) if shallower else weights, str(path))
+    assign_weights(network, _read(path), str(path))
 
 
 def assign_weights(network: LineNetwork, weights: Mapping[str, Tensor], origin: str) -> None:
@@ -63,10 +60,10 @@ def assign_weights(network: LineNetwork, weights: Mapping[str, Tensor], origin: 
     wanted = network.state_dict()
     missing, surplus = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if missing or surplus:
-        lacking, left = first_few(missing) or "nothing", first_few(surplus) or "nothing"
+        lacks, more = first_few(missing) or "nothing", first_few(surplus) or "nothing"
         raise WeightsError(
-            f"{origin}: not the weights of a {network.size.name} network: missing {lacking}; "
-            f"surplus {left}; give the size that the file was made for"
+            f"{origin}: not the weights of a {network.size.name} network: missing {lacks}; "
+            f"surplus {more}; give the size that the file was made for"
         )
     for name, tensor in wanted.items():
         if found[name].shape != tensor.shape:

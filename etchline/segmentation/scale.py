@@ -2,8 +2,7 @@
 
 The pitch is the usual width of lines and of the gaps between them, measured across in whichever direction
 they run. Where lines repeat, the autocorrelation says it more exactly: it comes back after one pitch. Alone
-it would not do, because in routed layouts it may come back after two or five grid lines as well; only where
-lines are narrow and much less comes back near their pitch than later, they were bright edges.
+it would not do, because in routed layouts it may come back after two or five grid lines as well.
 """
 
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ from etchline.segmentation.views import FieldLevels
 
 Float32Array = npt.NDArray[np.float32]
 
-MEASURE = 2
-"""Of how pitches are measured: what was prepared by an earlier one is not mixed with what is prepared now."""
 WINDOW_PX = 512
 GRID = 3
 """Windows along each axis of the field, at most."""
@@ -36,12 +33,6 @@ _NOISE_LAG_PX = 4
 # A return this close to the measured pitch, and this high, is the same pitch, only more exact.
 _NEAR = (0.75, 1.35)
 _LEAST_RETURN = 0.3
-# Where bright edges alone show the lines, their widths are measured: they are narrow, and less than half as
-# much comes back after their distance as after that of the lines, up to this multiple of it.
-_FAR = 3.5
-_WIDEST_EDGE = 1 / 3
-_WEAK = 0.45
-_LEAST_FAR_RETURN = 0.4
 _SIMILAR = 0.7
 _MEASURED_AT_PX = 24.0
 _CLOSE = 1.2
@@ -59,24 +50,11 @@ class PitchEstimate:
     Attributes:
         pitch_px: from one line's middle to the next one's, across the lines; `None` where nothing repeats.
         certainty: 0 to 1: the share of the lines that are about as wide as usual, or the share of the signal
-            that comes back after one pitch, whichever is larger; the latter where only edges have a width.
+            that comes back after one pitch, whichever is larger.
     """
 
     pitch_px: float | None
     certainty: float
-
-
-@dataclass(frozen=True)
-class _Widths:
-    """How wide lines and gaps usually are, and the share of the lines that are about as wide."""
-
-    line_px: float
-    gap_px: float
-    usual: float
-
-    @property
-    def pitch_px(self) -> float:
-        return self.line_px + self.gap_px
 
 
 @dataclass(frozen=True)
@@ -186,33 +164,28 @@ def other_scales(doubted: ScaleChoice, settings: ScaleSettings = DEFAULT) -> lis
 def estimate_pitch(source: WindowSource, normalisation: Normalisation) -> PitchEstimate:
     """The pitch of the lines of an image's field, from at most nine windows of 512 px, evenly spread.
 
-    Pitches from about 6 px to half the field's longer side are found, else none. The widths are
-    measured again at the scale that makes their sum about 24 px: so the same chip gives the same pitch at any
-    magnification.
+    Pitches from about 6 px to half the field's longer side are found, else none. What is found is measured
+    again at the scale that makes it about 24 px: so the same chip gives the same pitch at any magnification.
     """
-    factor, estimate, between = 1.0, PitchEstimate(None, 0.0), None
+    factor, estimate = 1.0, PitchEstimate(None, 0.0)
     for _ in range(_ROUNDS):
-        estimate, found = _measure(FieldLevels(source, normalisation, factor), factor)
+        estimate = _measure(FieldLevels(source, normalisation, factor), factor)
         if estimate.pitch_px is None:
             break
-        if found is not None and found.pitch_px is not None:
-            between = PitchEstimate(round(found.pitch_px / factor, 2), found.certainty)
         estimate = PitchEstimate(round(estimate.pitch_px / factor, 2), estimate.certainty)
         wanted = min(_MEASURED_AT_PX / (estimate.pitch_px or 1.0), _MOST_ENLARGED)
         if max(wanted / factor, factor / wanted) < _CLOSE:
             break
         factor = wanted
     first, last = source.field_rows
-    if estimate.pitch_px is None or 2 * estimate.pitch_px > max(last - first, source.width):
+    if estimate.pitch_px is not None and 2 * estimate.pitch_px > max(last - first, source.width):
         return PitchEstimate(None, 0.0)
-    return between or estimate
+    return estimate
 
 
-def _measure(levels: FieldLevels, factor: float) -> tuple[PitchEstimate, PitchEstimate | None]:
-    """The pitch of what the widths take for lines, and that of the lines where these were their edges."""
-    nothing = PitchEstimate(None, 0.0), None
+def _measure(levels: FieldLevels, factor: float) -> PitchEstimate:
     if min(levels.height, levels.width) <= 2 * _NOISE_LAG_PX:
-        return nothing
+        return PitchEstimate(None, 0.0)
     windows = [
         _flat(
             levels.read((x, y, min(x + WINDOW_PX, levels.width), min(y + WINDOW_PX, levels.height))),
@@ -226,14 +199,11 @@ def _measure(levels: FieldLevels, factor: float) -> tuple[PitchEstimate, PitchEs
     # Along lines the correlation stays; noise is gone after a few pixels.
     signal = float(by_direction[:, _NOISE_LAG_PX].max())
     if signal < _LEAST_SIGNAL**2:
-        return nothing
+        return PitchEstimate(None, 0.0)
     widths = _line_and_gap(windows)
     if widths is None:
-        return nothing
-    by_direction /= signal
-    # Further off few pixels meet, and beyond three quarters of a side none are counted.
-    most_px = min(WINDOW_PX, levels.height, levels.width) / 2
-    return _exact(widths, by_direction), _between_edges(widths, by_direction, most_px)
+        return PitchEstimate(None, 0.0)
+    return _exact(widths, by_direction / signal)
 
 
 def _starts(length: int) -> list[int]:
@@ -251,8 +221,8 @@ def _flat(window_hw: npt.NDArray[np.uint8], sigma_px: float) -> Float32Array:
     return np.asarray(flat_hw - flat_hw.mean(), np.float32)
 
 
-def _line_and_gap(windows: list[Float32Array]) -> _Widths | None:
-    """The widths of lines and gaps, over the middles of both; `None` if there are none."""
+def _line_and_gap(windows: list[Float32Array]) -> PitchEstimate | None:
+    """Median width of lines plus that of gaps, over the middles of both; `None` if there are none."""
     lines, gaps = [], []
     for flat_hw in windows:
         if float(flat_hw.std()) < _LEAST_SIGNAL / 2:
@@ -266,8 +236,8 @@ def _line_and_gap(windows: list[Float32Array]) -> _Widths | None:
         return None
     half = float(np.median(line))
     usual = float(np.mean(np.abs(line - half) <= 0.5 * half))
-    # A pixel's centre is half a pixel inside of the edge.
-    return _Widths(2 * half - 0.5, 2 * float(np.median(gap)) - 0.5, usual)
+    # A pixel's centre is half a pixel inside of the edge: one pixel too many over both widths.
+    return PitchEstimate(2 * (half + float(np.median(gap))) - 1, usual)
 
 
 def _half_widths(mask_hw: npt.NDArray[np.uint8]) -> Float32Array:
@@ -300,55 +270,23 @@ def _all_directions(correlation_hw: Float32Array) -> Float32Array:
     return np.asarray(polar_hw[:_DIRECTIONS], np.float32)
 
 
-def _exact(widths: _Widths, by_direction: Float32Array) -> PitchEstimate:
-    """The pitch at the highest return of the correlation near it; as it is where nothing returns there."""
-    pitch_px = widths.pitch_px
-    returns = _returns(by_direction, _NEAR[0] * pitch_px, _NEAR[1] * pitch_px)
-    found = _earliest(returns, _LEAST_RETURN)
-    if found is None:
-        return PitchEstimate(round(pitch_px, 2), round(widths.usual, 3))
-    lag, height = found
-    return PitchEstimate(round(lag, 2), round(min(max(widths.usual, height), 1.0), 3))
-
-
-def _between_edges(widths: _Widths, by_direction: Float32Array, most_px: float) -> PitchEstimate | None:
-    """The pitch of lines whose bright edges were taken for lines; `None` where they were not.
-
-    Args:
-        widths: of what was taken for lines.
-        by_direction: see `_all_directions`, as a share of the signal.
-        most_px: larger ones are not looked for.
-    """
-    edges_px = widths.pitch_px
-    if widths.line_px > _WIDEST_EDGE * edges_px:
-        return None
-    near = _returns(by_direction, _NEAR[0] * edges_px, _NEAR[1] * edges_px)
-    far = _returns(by_direction, _NEAR[1] * edges_px, min(_FAR * edges_px, most_px))
-    found = _earliest(far, _LEAST_FAR_RETURN)
-    highest, nearest = (max((height for _, height in each), default=0.0) for each in (far, near))
-    if found is None or nearest >= _WEAK * highest:
-        return None
-    return PitchEstimate(round(found[0], 2), round(min(found[1], 1.0), 3))
-
-
-def _earliest(returns: list[tuple[float, float]], least: float) -> tuple[float, float] | None:
-    """Of returns about as high as the highest the first one: off the lines' normal the same comes later."""
-    highest = max((height for _, height in returns), default=0.0)
-    return min((each for each in returns if each[1] >= max(_SIMILAR * highest, least)), default=None)
-
-
-def _returns(by_direction: Float32Array, low: float, high: float) -> list[tuple[float, float]]:
-    """Lags in a range at which a direction's correlation has a maximum, and how far it rises to it."""
-    first, last = max(int(low), 1), min(int(np.ceil(high)), LARGEST_PX - 1)
-    if first > last:
-        return []
-    here = by_direction[:, first : last + 1]
-    is_peak = (by_direction[:, first - 1 : last] <= here) & (here >= by_direction[:, first + 1 : last + 2])
-    heights = here - np.minimum.accumulate(by_direction, axis=1)[:, first : last + 1]
-    return [
-        (_vertex(by_direction[row], first + int(column)), float(heights[row, column]))
-        for row, column in np.argwhere(is_peak)
-    ]
+def _exact(widths: PitchEstimate, by_direction: Float32Array) -> PitchEstimate:
+    """The estimate at the highest return of the correlation near it; as it is where nothing returns there."""
+    pitch_px = widths.pitch_px or 0.0
+    low, high = int(_NEAR[0] * pitch_px), min(int(np.ceil(_NEAR[1] * pitch_px)), LARGEST_PX - 1)
+    returns: list[tuple[float, float]] = []
+    for correlation in by_direction if low <= high else ():
+        peak = low + int(np.argmax(correlation[low : high + 1]))
+        height = float(correlation[peak] - correlation[: peak + 1].min())
+        is_peak = peak > 0 and correlation[peak - 1] <= correlation[peak] >= correlation[peak + 1]
+        if is_peak and height >= _LEAST_RETURN:
+            returns.append((_vertex(correlation, peak), height))
+    if not returns:
+        return PitchEstimate(round(pitch_px, 2), round(widths.certainty, 3))
+    highest = max(height for _, height in returns)
+    # Off the lines' normal the same return comes later, and about as high.
+    lag, height = min(found for found in returns if found[1] >= _SIMILAR * highest)
+    return PitchEstimate(round(lag, 2), round(min(max(widths.certainty, height), 1.0), 3))
 
 
 def _vertex(values: Float32Array, peak: int) -> float:

@@ -137,13 +137,7 @@ def load_state(folder: Path, network: LineNetwork, optimiser: Optimiser) -> Prog
             f"{path}: no readable state of a run ({str(error).splitlines()[0]}); "
             "remove the run's folder and train again"
         ) from error
-    try:
-        assign_weights(network, _under(tensors, _WEIGHTS), str(path))
-    except WeightsError as error:  # an earlier version's nano had fewer blocks, and moments do not grow
-        raise WeightsError(
-            f"{error}; where an earlier version began the run, train anew in another folder, from its "
-            "weights (--init)"
-        ) from error
+    assign_weights(network, _under(tensors, _WEIGHTS), str(path))
     optimiser.load_moments(_under(tensors, _OPTIMISER))
     torch.set_rng_state(tensors[_RNG + "cpu"])
     cuda = _under(tensors, _RNG + "cuda.")

@@ -175,7 +175,7 @@ def _train_role(
     torch.set_num_threads(recipe.compute.cpu_threads)
     network = LineNetwork(run_size(recipe))
     if start is not None:
-        load_weights(network, start, shallower=network.size.grows)
+        load_weights(network, start)
     parameters = train_only(network, recipe.network.parts)
     facts = {
         "role": role,

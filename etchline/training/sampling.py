@@ -22,7 +22,7 @@ from etchline.images import ArraySource, read_image, read_mask
 from etchline.processes import map_processes
 from etchline.segmentation.normalise import AS_IT_IS, DEFAULT, normalise
 from etchline.segmentation.resampling import stretch
-from etchline.segmentation.scale import MEASURE, PitchRange, choose_scale, estimate_pitch
+from etchline.segmentation.scale import PitchRange, choose_scale, estimate_pitch
 from etchline.segmentation.tiling import BoxXyxy, Patch, tile
 from etchline.segmentation.views import FieldLevels
 from etchline.storage import atomic_path
@@ -110,7 +110,7 @@ def _prepare(
     """The number of an image and its prepared file."""
     index, entry = numbered
     dataset.verify(entry)
-    settings = f"{DEFAULT}\0{trained_pitch}\0{MEASURE}"
+    settings = f"{DEFAULT}\0{trained_pitch}"
     key = hashlib.sha256(f"{entry.sha256.image}\0{entry.sha256.mask}\0{settings}".encode()).hexdigest()
     path = cache_dir / f"{key[:32]}.npy"
     if not path.exists():

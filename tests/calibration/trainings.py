@@ -11,8 +11,6 @@ from etchline.network.sizes import SIZES
 from etchline.network.weights import save_weights
 
 SMALL = dataclasses.replace(SIZES["nano"], input_px=64)
-EARLIER = dataclasses.replace(SMALL, stages=(1, 1, 2, 1), global_att_blocks=(3,))
-"""Nano of earlier versions, with fewer blocks: what is exported of it is one of today, and says the same."""
 PARENT = "ab" * 32
 RECIPE = """
 network: {input_px: 64}
@@ -21,11 +19,11 @@ validation: {orientations: 1, border_px: 2, min_area_px: 3}
 """
 
 
-def write_run(folder, dataset, *, status="finished", seed=0, parent=None, start="random", size=EARLIER):
+def write_run(folder, dataset, *, status="finished", seed=0, parent=None, start="random"):
     """The files of a run that `export` reads."""
     folder.mkdir(parents=True)
     torch.manual_seed(seed)
-    save_weights(LineNetwork(size), folder / "weights.safetensors")
+    save_weights(LineNetwork(SMALL), folder / "weights.safetensors")
     (folder / "recipe.yaml").write_text(RECIPE)
     facts = {
         "schema": 1,
