@@ -60,10 +60,10 @@ def assign_weights(network: LineNetwork, weights: Mapping[str, Tensor], origin: 
     wanted = network.state_dict()
     missing, surplus = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if missing or surplus:
-        lacks, more = first_few(missing) or "nothing", first_few(surplus) or "nothing"
+        lacking, unknown = first_few(missing) or "nothing", first_few(surplus) or "nothing"
         raise WeightsError(
-            f"{origin}: not the weights of a {network.size.name} network: missing {lacks}; "
-            f"surplus {more}; give the size that the file was made for"
+            f"{origin}: not the weights of a {network.size.name} network: missing {lacking}; "
+            f"surplus {unknown}; give the size that the file was made for"
         )
     for name, tensor in wanted.items():
         if found[name].shape != tensor.shape:
