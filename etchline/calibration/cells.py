@@ -222,8 +222,11 @@ def cross_validated(cells: Cells, *, relative: bool = False) -> FloatArray:
     """The confidence of each cell by a fit on the other groups; by a fit on all where there is one group."""
     fits = held_out_fits(cells, relative=relative)
     confidence_n = np.empty(len(cells.image_n))
-    for own in _by_image(cells.image_n):
+    for number, own in enumerate(_by_image(cells.image_n)):
         fit = fits[str(cells.group_n[own[0]])]
+        if fit.typical is not None:
+            # Only the image itself: what others of its chip are like is known when the bundle is used.
+            fit = fit.model_copy(update={"typical": fit.typical.without(number)})
         confidence_n[own] = fit.confidences(list(map(tuple, cells.values_nf[own].tolist())))
     return confidence_n
 
@@ -234,16 +237,22 @@ def _by_image(image_n: npt.NDArray[np.str_]) -> list[npt.NDArray[np.int64]]:
 
 
 def _fit(cells: Cells, seen_n: BoolArray, flag_below: float, origin: str, relative: bool) -> CellCalibration:
-    """The calibration that some cells give: those of whole images."""
-    values_nf, has_error_n = cells.values_nf[seen_n], cells.has_error_n[seen_n]
+    """The calibration that some cells give: those of whole images. Where all images lie, it knows of all."""
+    has_error_n = cells.has_error_n[seen_n]
     wrong, total = int(has_error_n.sum()), len(has_error_n)
     if 0 < wrong < total:
-        typical = TypicalCells.of(values_nf) if relative else None
-        if typical:
-            values_nf = values_nf.copy()
-            for own in _by_image(cells.image_n[seen_n]):
-                values_nf[own] = typical.standard_scores(values_nf[own])
-        return fit_calibration(values_nf, has_error_n, flag_below, origin, typical=typical)
+        if not relative:
+            return fit_calibration(cells.values_nf[seen_n], has_error_n, flag_below, origin)
+        images = _by_image(cells.image_n)
+        values = [cells.values_nf[own] for own in images]
+        typical = TypicalCells.of(cells.values_nf[seen_n]).knowing(values)
+        scores_nf, novelty_n = np.empty_like(cells.values_nf), np.empty(len(cells.image_n))
+        for number, own in enumerate(images):
+            scores_nf[own] = typical.standard_scores(values[number])
+            novelty_n[own] = typical.without(number).novelty(values[number])
+        return fit_calibration(
+            scores_nf[seen_n], has_error_n, flag_below, origin, typical=typical, novelty_n=novelty_n[seen_n]
+        )
     # Laplace's rule: what was never seen is not impossible.
     odds = math.log((wrong + 1) / (total - wrong + 1))
     return CellCalibration(

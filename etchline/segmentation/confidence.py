@@ -4,8 +4,10 @@ A calibrated probability that no ESD error's witness pixels (open: the gap, shor
 or negative: the component) lie in it: a logistic function of the cell's features; that of the classical
 segmenter is fitted by `benchmarks/calibrate_classical.py`.
 
-Of networks' results the features count as standard scores within the image: noise, or lines that are short by
-design, raise them everywhere, and say more about the chip than about where an error is (docs/results.md).
+Of networks' results the features count as standard scores within the image: noise, or lines that are short
+by design, raise them everywhere, and say more about the chip than about where an error is (docs/results.md).
+What they are like in the image as a whole counts in one way: where it is like none of the images that the
+confidence was fitted on, all its cells are trusted less.
 """
 
 import functools
@@ -18,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from scipy.optimize import minimize
+from scipy.spatial import KDTree
 
 from etchline.errors import SettingsError
 from etchline.segmentation.cell_features import FEATURE_NAMES
@@ -30,21 +33,36 @@ FloatArray = npt.NDArray[np.float64]
 TYPICAL_CELLS = 20
 """Typical cells are added to an image's own, so that an image of few cells has a mean and a spread too."""
 
+NOVELTY_WEIGHT = 1.6
+"""Log-odds of an error per unit of an image's novelty. Found on mixed chips (docs/results.md): a fit on chips
+that the networks have learnt cannot tell what becomes of others."""
+
+MOST_IMAGES = 10_000
+"""No more images are known to a confidence: a bound on what a bundle may bring."""
+
 _SAME = 1e-9
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class TypicalCells(BaseModel):
     """What features are like over many images.
 
+    An image's place is, for each feature, the square root, with its sign, of the standard score of the mean
+    over its cells: differences among common images count, the tails of rare ones do not count alone.
+
     Attributes:
         means: mean of each feature.
         spreads: its standard deviation.
+        places: of the images, a row of f numbers each; none where images are not told apart.
+        usual_distance: from an image to the next of the others, the median.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    means: tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
+    means: tuple[_Finite, ...]
     spreads: tuple[Annotated[float, Field(ge=0.0, allow_inf_nan=False)], ...]
+    places: Annotated[tuple[tuple[_Finite, ...], ...], Field(max_length=MOST_IMAGES)] = ()
+    usual_distance: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
 
     @classmethod
     def of(cls, values_nf: FloatArray) -> "TypicalCells":
@@ -53,20 +71,57 @@ class TypicalCells(BaseModel):
         means, spreads = (tuple(round(float(value), 6) for value in column) for column in columns)
         return cls(means=means, spreads=spreads)
 
+    def knowing(self, images: Sequence[FloatArray]) -> "TypicalCells":
+        """The same with these images' places, features of all cells of each; one alone tells nothing."""
+        if len(images) < 2:
+            return self
+        places = np.array([self._place(values_nf) for values_nf in images[:MOST_IMAGES]])
+        distances, _ = KDTree(places).query(places, k=2)  # to itself and to the next
+        rows = tuple(tuple(round(value, 4) for value in row) for row in places.tolist())
+        usual_distance = round(float(np.median(distances[:, 1])), 4)
+        return self.model_copy(update={"places": rows, "usual_distance": usual_distance})
+
+    def without(self, image: int) -> "TypicalCells":
+        """The same without the place of that image, from 0: what is known when it is judged by the others."""
+        others = self.places[:image] + self.places[image + 1 :]
+        return self.model_copy(update={"places": others})
+
+    def novelty(self, values_nf: FloatArray) -> float:
+        """How much further than usual an image lies from the one that is most like it; 0 where none is known.
+
+        Args:
+            values_nf: features of all n cells of the image, (n, f).
+        """
+        if not self.places:
+            return 0.0
+        distances = np.linalg.norm(np.array(self.places) - self._place(values_nf), axis=1)
+        return max(0.0, float(distances.min()) - self.usual_distance)
+
     def standard_scores(self, values_nf: FloatArray) -> FloatArray:
         """How many standard deviations each feature lies above the image's mean, (n, f).
 
         Args:
             values_nf: features of all n cells of one image, (n, f).
         """
-        own, weight = len(values_nf), TYPICAL_CELLS
-        means, spreads = np.array(self.means), np.array(self.spreads)
-        mean_f = (values_nf.sum(0) + weight * means) / (own + weight)
-        squares_f = ((values_nf - values_nf.mean(0)) ** 2).sum(0) if own else np.zeros_like(means)
+        own, weight, spreads = len(values_nf), TYPICAL_CELLS, np.array(self.spreads)
+        squares_f = ((values_nf - values_nf.mean(0)) ** 2).sum(0) if own else np.zeros_like(spreads)
         spread_f = np.sqrt((squares_f + weight * spreads**2) / (own + weight))
-        # A feature that has one value everywhere, but for rounding, says nothing.
-        scores_nf: FloatArray = (values_nf - mean_f) / np.where(spread_f > _SAME, spread_f, np.inf)
+        scores_nf: FloatArray = (values_nf - self._mean(values_nf)) / _or_endless(spread_f)
         return scores_nf
+
+    def _mean(self, values_nf: FloatArray) -> FloatArray:
+        mean_f: FloatArray = values_nf.sum(0) + TYPICAL_CELLS * np.array(self.means)
+        return mean_f / (len(values_nf) + TYPICAL_CELLS)
+
+    def _place(self, values_nf: FloatArray) -> FloatArray:
+        score_f = (self._mean(values_nf) - np.array(self.means)) / _or_endless(np.array(self.spreads))
+        place_f: FloatArray = np.sign(score_f) * np.sqrt(np.abs(score_f))
+        return place_f
+
+
+def _or_endless(spread_f: FloatArray) -> FloatArray:
+    """Without end where a feature has one value everywhere, but for rounding: it says nothing."""
+    return np.where(spread_f > _SAME, spread_f, np.inf)
 
 
 class CellCalibration(BaseModel):
@@ -82,6 +137,7 @@ class CellCalibration(BaseModel):
         flag_below: cells of lower confidence are flagged.
         fitted_on: what the numbers come from, for the reader.
         typical: where set, coefficients are for standard scores within the image, see `TypicalCells`.
+        novelty_weight: log-odds of an error per unit of the image's novelty.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,6 +149,7 @@ class CellCalibration(BaseModel):
     flag_below: Annotated[float, Field(ge=0.0, le=1.0)]
     fitted_on: str
     typical: TypicalCells | None = None
+    novelty_weight: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
 
     @model_validator(mode="after")
     def _names_match(self) -> "CellCalibration":
@@ -103,7 +160,9 @@ class CellCalibration(BaseModel):
         if len(self.coefficients) != features:
             raise ValueError(f"{len(self.coefficients)} coefficients for {features} features")
         if self.typical is not None:
-            for name, numbers in self.typical:
+            rows = {"means": self.typical.means, "spreads": self.typical.spreads}
+            rows |= {f"places.{index}": place for index, place in enumerate(self.typical.places)}
+            for name, numbers in rows.items():
                 if len(numbers) != features:
                     raise ValueError(f"typical.{name}: {len(numbers)} for {features} features")
         return self
@@ -116,17 +175,22 @@ class CellCalibration(BaseModel):
         """
         if self.typical is None or not values:
             return [self.confidence(one) for one in values]
-        scores_nf = self.typical.standard_scores(np.array(values)[:, : len(self.feature_names)])
-        return [self._from(tuple(row)) for row in scores_nf.tolist()]
+        values_nf = np.array(values)[:, : len(self.feature_names)]
+        added = self.novelty_weight * self.typical.novelty(values_nf)
+        return [self._from(tuple(row), added) for row in self.typical.standard_scores(values_nf).tolist()]
 
     def confidence(self, values: tuple[float, ...]) -> float:
         """That of a cell with these features which is its image's only one."""
         return self._from(values) if self.typical is None else self.confidences([values])[0]
 
-    def _from(self, values: tuple[float, ...]) -> float:
-        odds = self.intercept + math.fsum(
-            weight * value
-            for weight, value in zip(self.coefficients, values[: len(self.coefficients)], strict=True)
+    def _from(self, values: tuple[float, ...], added: float = 0.0) -> float:
+        odds = (
+            self.intercept
+            + added
+            + math.fsum(
+                weight * value
+                for weight, value in zip(self.coefficients, values[: len(self.coefficients)], strict=True)
+            )
         )
         return 1.0 / (1.0 + math.exp(min(odds, 700.0)))  # exp overflows at 710
 
@@ -163,6 +227,7 @@ def fit_calibration(
     fitted_on: str,
     *,
     typical: TypicalCells | None = None,
+    novelty_n: FloatArray | None = None,
     ridge: float = 1.0,
 ) -> CellCalibration:
     """The calibration that makes the observed errors most likely (logistic regression, no negative weight).
@@ -173,6 +238,7 @@ def fit_calibration(
         flag_below: see `CellCalibration`.
         fitted_on: see `CellCalibration`.
         typical: likewise; `values_nf` are standard scores where it is given.
+        novelty_n: of each cell's image among the others, (n,); it counts by `NOVELTY_WEIGHT`.
         ridge: weight of the squared coefficients against the log-likelihood summed over cells; it keeps a
             feature that occurs in a handful of cells from taking a huge weight.
 
@@ -180,13 +246,15 @@ def fit_calibration(
         SettingsError: no cells, or all with or all without an error: nothing can be learnt.
     """
     target = has_error_n.astype(np.float64)
+    novelty_weight = 0.0 if novelty_n is None else NOVELTY_WEIGHT
+    given_n = np.zeros_like(target) if novelty_n is None else novelty_weight * novelty_n
     if target.size == 0 or target.min() == target.max():
         raise SettingsError(
             f"{target.size} cells, {int(target.sum())} with an error: calibration needs cells of both kinds"
         )
 
     def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        odds = weights[0] + values_nf @ weights[1:]
+        odds = given_n + weights[0] + values_nf @ weights[1:]
         value = float(np.logaddexp(0.0, odds).sum() - target @ odds + 0.5 * ridge * weights[1:] @ weights[1:])
         slope = 1.0 / (1.0 + np.exp(-np.clip(odds, -700.0, 700.0))) - target
         gradient = np.concatenate(([slope.sum()], values_nf.T @ slope + ridge * weights[1:]))
@@ -202,4 +270,5 @@ def fit_calibration(
         flag_below=flag_below,
         fitted_on=fitted_on,
         typical=typical,
+        novelty_weight=novelty_weight,
     )

@@ -151,12 +151,32 @@ def test_relative_to_their_image_cells_of_every_chip_are_alike():
     assert found[True][0].typical is not None
     assert found[True][1].calibration_error < 0.05 < 0.2 < found[False][1].calibration_error
     assert found[True][1].brier < 0.5 * found[False][1].brier
-    for image in np.unique(pooled.image_n):
+    fit = found[True][0]
+    for number, image in enumerate(np.unique(pooled.image_n)):
         own = pooled.image_n == image
-        confidence_n = np.array(found[True][0].confidences(list(map(tuple, pooled.values_nf[own]))))
+        as_new = fit.model_copy(update={"typical": fit.typical.without(number)})
+        confidence_n = np.array(as_new.confidences(list(map(tuple, pooled.values_nf[own]))))
         wrong = pooled.has_error_n[own]
         assert confidence_n[wrong].mean() < confidence_n[~wrong].mean() - 0.1
         assert confidence_n.mean() == pytest.approx(1 - wrong.mean(), abs=0.1)
+
+
+def test_cells_of_an_image_like_no_other_are_trusted_less():
+    """By a confidence that is right over the images that it is fitted on, each among the others."""
+    offsets = np.random.default_rng(4).normal(0.0, 0.1, 24)
+    cells = [
+        dataclasses.replace(
+            one, image=f"{number // 40:02}", values=(one.values[0] + offsets[number // 40],) * N
+        )
+        for number, one in enumerate(drawn(("a",), per_ic=960))
+    ]
+    pooled = pool_cells(cells)
+    fit, found = fit_cells(pooled, "a drawing", relative=True)
+    assert fit.typical is not None
+    assert found.calibration_error < 0.05
+    own = list(map(tuple, pooled.values_nf[pooled.image_n == "00"].tolist()))
+    novel = [tuple(value + 9.0 for value in row) for row in own]
+    assert np.mean(fit.confidences(novel)) < np.mean(fit.confidences(own)) - 0.2
 
 
 @pytest.mark.parametrize(("wrong", "expected"), [(0, 9 / 10), (8, 1 / 10)])

@@ -253,7 +253,8 @@ class TestTypicalCells:
 def test_features_that_came_later_count_for_nothing():
     """Bundles made before `unequal` was measured."""
     fit = fit_calibration(*drawn_cells(400), 0.5, "a drawing", typical=TestTypicalCells.TYPICAL)
-    typical = {name: numbers[:-1] for name, numbers in fit.typical}
+    assert fit.typical is not None
+    typical = {name: getattr(fit.typical, name)[:-1] for name in ("means", "spreads")}
     cut = {"feature_names": FEATURE_NAMES[:-1], "coefficients": fit.coefficients[:-1], "typical": typical}
     older = parse_calibration(json.dumps(json.loads(fit.model_dump_json(by_alias=True)) | cut), "x")
     forgetful = fit.model_copy(update={"coefficients": (*fit.coefficients[:-1], 0.0)})

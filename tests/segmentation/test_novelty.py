@@ -1,0 +1,90 @@
+"""Images that are like none that the confidence was fitted on."""
+
+import json
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from etchline.errors import SettingsError
+from etchline.segmentation.cell_features import FEATURE_NAMES
+from etchline.segmentation.confidence import (
+    NOVELTY_WEIGHT,
+    TypicalCells,
+    fit_calibration,
+    parse_calibration,
+)
+from tests.segmentation.test_confidence import drawn_cells
+
+
+def two_chips():
+    """Three images of each; those of the second have more of everything."""
+    rng = np.random.default_rng(2)
+    scales = [1.0 + 0.02 * number for number in range(3)]
+    return [
+        offset + rng.exponential(scale, (60, len(FEATURE_NAMES))) for offset in (0.0, 4.0) for scale in scales
+    ]
+
+
+IMAGES = two_chips()
+TYPICAL = TypicalCells.of(np.concatenate(IMAGES)).knowing(IMAGES)
+
+
+def test_a_known_image_is_not_novel():
+    assert [TYPICAL.novelty(values) for values in IMAGES] == [0.0] * 6
+
+
+def test_an_image_like_the_others_is_hardly_novel():
+    novelties = [TYPICAL.without(number).novelty(IMAGES[number]) for number in range(6)]
+    assert sum(novelty == 0.0 for novelty in novelties) >= 3  # the median is usual
+    assert max(novelties) < TYPICAL.usual_distance
+
+
+def test_further_away_is_more_novel():
+    near, further, far = (TYPICAL.novelty(IMAGES[0] + offset) for offset in (6.0, 9.0, 20.0))
+    assert TYPICAL.usual_distance < near < further < far
+    assert TYPICAL.novelty(IMAGES[0] + 2.0) > TYPICAL.usual_distance  # between the two chips
+
+
+def test_nothing_is_novel_where_fewer_than_two_are_known():
+    alone = TypicalCells.of(IMAGES[0]).knowing(IMAGES[:1])
+    assert (alone.places, alone.novelty(IMAGES[5])) == ((), 0.0)
+
+
+def test_cells_of_a_novel_image_are_trusted_less_in_the_same_order():
+    values, has_error = drawn_cells()
+    novelty = np.where(np.arange(len(values)) % 3 == 0, 1.0, 0.0)
+    fit = fit_calibration(values, has_error, 0.5, "", typical=TYPICAL, novelty_n=novelty)
+    assert fit.novelty_weight == NOVELTY_WEIGHT
+    cells = [tuple(row) for row in (IMAGES[0] + 9.0).tolist()]
+    trust = np.array(fit.model_copy(update={"novelty_weight": 0.0}).confidences(cells))
+    less = np.array(fit.confidences(cells))
+    odds, more = np.log(1 / trust - 1), np.log(1 / less - 1)
+    assert more - odds == pytest.approx(NOVELTY_WEIGHT * TYPICAL.novelty(IMAGES[0] + 9.0))
+    known = [tuple(row) for row in IMAGES[0].tolist()]
+    assert fit.confidences(known) == fit.model_copy(update={"novelty_weight": 0.0}).confidences(known)
+    assert parse_calibration(fit.model_dump_json(by_alias=True), "x") == fit
+
+
+def test_what_novelty_explains_is_not_learnt_twice():
+    """Cells of novel images err more; the intercept is that of images which are not novel."""
+    rng = np.random.default_rng(5)
+    novelty = np.repeat([0.0, 1.5], 2000)
+    odds = -2.0 + NOVELTY_WEIGHT * novelty
+    has_error = rng.random(4000) < 1 / (1 + np.exp(-odds))
+    nothing = np.zeros((4000, len(FEATURE_NAMES)))
+    assert fit_calibration(nothing, has_error, 0.5, "", novelty_n=novelty).intercept == pytest.approx(
+        -2.0, abs=0.15
+    )
+
+
+def test_a_bundle_brings_no_more_images_than_bound():
+    place = (0.0,) * len(FEATURE_NAMES)
+    content = json.loads(TypicalCells.of(IMAGES[0]).model_dump_json())
+    with pytest.raises(ValidationError, match="at most 10000"):
+        TypicalCells.model_validate(content | {"places": [place] * 10_001})
+    fit = fit_calibration(*drawn_cells(), 0.5, "", typical=TYPICAL)
+    short = json.loads(fit.model_dump_json(by_alias=True))
+    short["typical"]["places"][4].pop()
+    with pytest.raises(SettingsError, match=rf"typical.places.4: {len(FEATURE_NAMES) - 1} for"):
+        parse_calibration(json.dumps(short), "x")
