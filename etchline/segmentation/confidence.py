@@ -19,8 +19,9 @@ from typing import Annotated
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 from scipy.spatial import KDTree
+from scipy.special import expit
 
 from etchline.errors import SettingsError
 from etchline.segmentation.cell_features import FEATURE_NAMES
@@ -175,9 +176,22 @@ class CellCalibration(BaseModel):
         """
         if self.typical is None or not values:
             return [self.confidence(one) for one in values]
-        values_nf = np.array(values)[:, : len(self.feature_names)]
-        added = self.novelty_weight * self.typical.novelty(values_nf)
-        return [self._from(tuple(row), added) for row in self.typical.standard_scores(values_nf).tolist()]
+        added = self.novelty_weight * (self.novelty(values) or 0.0)
+        scores_nf = self.typical.standard_scores(self._counted(values))
+        return [self._from(tuple(row), added) for row in scores_nf.tolist()]
+
+    def novelty(self, values: Sequence[tuple[float, ...]]) -> float | None:
+        """See `TypicalCells.novelty`; `None` where no images are known, or no cells given.
+
+        Args:
+            values: features of all cells of one image.
+        """
+        if self.typical is None or not self.typical.places or not values:
+            return None
+        return self.typical.novelty(self._counted(values))
+
+    def _counted(self, values: Sequence[tuple[float, ...]]) -> FloatArray:
+        return np.array(values)[:, : len(self.feature_names)]
 
     def confidence(self, values: tuple[float, ...]) -> float:
         """That of a cell with these features which is its image's only one."""
@@ -238,7 +252,8 @@ def fit_calibration(
         flag_below: see `CellCalibration`.
         fitted_on: see `CellCalibration`.
         typical: likewise; `values_nf` are standard scores where it is given.
-        novelty_n: of each cell's image among the others, (n,); it counts by `NOVELTY_WEIGHT`.
+        novelty_n: of each cell's image among the others, (n,). It counts by `NOVELTY_WEIGHT`, and the
+            intercept is such that the confidence is still right on average.
         ridge: weight of the squared coefficients against the log-likelihood summed over cells; it keeps a
             feature that occurs in a handful of cells from taking a huge weight.
 
@@ -246,27 +261,31 @@ def fit_calibration(
         SettingsError: no cells, or all with or all without an error: nothing can be learnt.
     """
     target = has_error_n.astype(np.float64)
-    novelty_weight = 0.0 if novelty_n is None else NOVELTY_WEIGHT
-    given_n = np.zeros_like(target) if novelty_n is None else novelty_weight * novelty_n
     if target.size == 0 or target.min() == target.max():
         raise SettingsError(
             f"{target.size} cells, {int(target.sum())} with an error: calibration needs cells of both kinds"
         )
 
     def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        odds = given_n + weights[0] + values_nf @ weights[1:]
+        odds = weights[0] + values_nf @ weights[1:]
         value = float(np.logaddexp(0.0, odds).sum() - target @ odds + 0.5 * ridge * weights[1:] @ weights[1:])
-        slope = 1.0 / (1.0 + np.exp(-np.clip(odds, -700.0, 700.0))) - target
+        slope = expit(odds) - target
         gradient = np.concatenate(([slope.sum()], values_nf.T @ slope + ridge * weights[1:]))
         return value, gradient
 
     features = values_nf.shape[1]
     bounds = [(None, None)] + [(0.0, None)] * features
     found = minimize(loss, np.zeros(features + 1), jac=True, bounds=bounds, method="L-BFGS-B")
+    intercept, novelty_weight = float(found.x[0]), 0.0
+    if novelty_n is not None:
+        novelty_weight = NOVELTY_WEIGHT
+        given_n = values_nf @ found.x[1:] + novelty_weight * novelty_n
+        most = 50.0 + float(np.abs(given_n).max())
+        intercept = brentq(lambda odds: (expit(odds + given_n) - target).mean(), -most, most)
     return CellCalibration(
         feature_names=FEATURE_NAMES,
         coefficients=tuple(round(float(weight), 4) for weight in found.x[1:]),
-        intercept=round(float(found.x[0]), 4),
+        intercept=round(intercept, 4),
         flag_below=flag_below,
         fitted_on=fitted_on,
         typical=typical,

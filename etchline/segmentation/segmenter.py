@@ -267,9 +267,11 @@ class _Drive(Generic[FitT]):
         """The result, with the segmenter's own `numbers`, after the last row."""
         first, last = self._source.field_rows
         field_px = (last - first) * self._source.width
+        own = [cell.features.values for cell in self._cells if not self._stands_in(cell)]
+        novelty = self._calibration.novelty(own)
         return SegmentResult(
             normalisation=self._normalisation,
-            segmenter=numbers,
+            segmenter=numbers if novelty is None else {**numbers, "novelty": novelty},
             cells=self._trusted(),
             lines=self._lines.count(),
             metal_share=self._metal_px / field_px if field_px else 0.0,

@@ -66,16 +66,15 @@ def test_cells_of_a_novel_image_are_trusted_less_in_the_same_order():
     assert parse_calibration(fit.model_dump_json(by_alias=True), "x") == fit
 
 
-def test_what_novelty_explains_is_not_learnt_twice():
-    """Cells of novel images err more; the intercept is that of images which are not novel."""
+def test_the_confidence_is_right_on_average():
+    """Half of the cells are of novel images and err as the weight says; what is left is the others' odds."""
     rng = np.random.default_rng(5)
     novelty = np.repeat([0.0, 1.5], 2000)
-    odds = -2.0 + NOVELTY_WEIGHT * novelty
-    has_error = rng.random(4000) < 1 / (1 + np.exp(-odds))
+    has_error = rng.random(4000) < 1 / (1 + np.exp(2.0 - NOVELTY_WEIGHT * novelty))
     nothing = np.zeros((4000, len(FEATURE_NAMES)))
-    assert fit_calibration(nothing, has_error, 0.5, "", novelty_n=novelty).intercept == pytest.approx(
-        -2.0, abs=0.15
-    )
+    fit = fit_calibration(nothing, has_error, 0.5, "", typical=TYPICAL, novelty_n=novelty)
+    assert fit.intercept == pytest.approx(-2.0, abs=0.15)
+    assert fit.coefficients == fit_calibration(nothing, has_error, 0.5, "").coefficients
 
 
 def test_a_bundle_brings_no_more_images_than_bound():
