@@ -19,7 +19,7 @@ from typing import Annotated
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from scipy.optimize import brentq, minimize
+from scipy.optimize import minimize
 from scipy.spatial import KDTree
 from scipy.special import expit
 
@@ -43,6 +43,7 @@ MOST_IMAGES = 10_000
 
 _SAME = 1e-9
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Place = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]  # its distances are finite
 
 
 class TypicalCells(BaseModel):
@@ -62,7 +63,7 @@ class TypicalCells(BaseModel):
 
     means: tuple[_Finite, ...]
     spreads: tuple[Annotated[float, Field(ge=0.0, allow_inf_nan=False)], ...]
-    places: Annotated[tuple[tuple[_Finite, ...], ...], Field(max_length=MOST_IMAGES)] = ()
+    places: Annotated[tuple[tuple[_Place, ...], ...], Field(max_length=MOST_IMAGES)] = ()
     usual_distance: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
 
     @classmethod
@@ -116,7 +117,7 @@ class TypicalCells(BaseModel):
 
     def _place(self, values_nf: FloatArray) -> FloatArray:
         score_f = (self._mean(values_nf) - np.array(self.means)) / _or_endless(np.array(self.spreads))
-        place_f: FloatArray = np.sign(score_f) * np.sqrt(np.abs(score_f))
+        place_f: FloatArray = np.sign(score_f) * np.sqrt(np.minimum(np.abs(score_f), 1e12))
         return place_f
 
 
@@ -198,14 +199,9 @@ class CellCalibration(BaseModel):
         return self._from(values) if self.typical is None else self.confidences([values])[0]
 
     def _from(self, values: tuple[float, ...], added: float = 0.0) -> float:
-        odds = (
-            self.intercept
-            + added
-            + math.fsum(
-                weight * value
-                for weight, value in zip(self.coefficients, values[: len(self.coefficients)], strict=True)
-            )
-        )
+        counted = values[: len(self.coefficients)]
+        told = math.fsum(weight * value for weight, value in zip(self.coefficients, counted, strict=True))
+        odds = self.intercept + added + told
         return 1.0 / (1.0 + math.exp(min(odds, 700.0)))  # exp overflows at 710
 
 
@@ -252,8 +248,7 @@ def fit_calibration(
         flag_below: see `CellCalibration`.
         fitted_on: see `CellCalibration`.
         typical: likewise; `values_nf` are standard scores where it is given.
-        novelty_n: of each cell's image among the others, (n,). It counts by `NOVELTY_WEIGHT`, and the
-            intercept is such that the confidence is still right on average.
+        novelty_n: of each cell's image among the others, (n,); it counts by `NOVELTY_WEIGHT`.
         ridge: weight of the squared coefficients against the log-likelihood summed over cells; it keeps a
             feature that occurs in a handful of cells from taking a huge weight.
 
@@ -261,13 +256,15 @@ def fit_calibration(
         SettingsError: no cells, or all with or all without an error: nothing can be learnt.
     """
     target = has_error_n.astype(np.float64)
+    novelty_weight = 0.0 if novelty_n is None else NOVELTY_WEIGHT
+    given_n = np.zeros_like(target) if novelty_n is None else novelty_weight * novelty_n
     if target.size == 0 or target.min() == target.max():
         raise SettingsError(
             f"{target.size} cells, {int(target.sum())} with an error: calibration needs cells of both kinds"
         )
 
     def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        odds = weights[0] + values_nf @ weights[1:]
+        odds = given_n + weights[0] + values_nf @ weights[1:]
         value = float(np.logaddexp(0.0, odds).sum() - target @ odds + 0.5 * ridge * weights[1:] @ weights[1:])
         slope = expit(odds) - target
         gradient = np.concatenate(([slope.sum()], values_nf.T @ slope + ridge * weights[1:]))
@@ -276,16 +273,10 @@ def fit_calibration(
     features = values_nf.shape[1]
     bounds = [(None, None)] + [(0.0, None)] * features
     found = minimize(loss, np.zeros(features + 1), jac=True, bounds=bounds, method="L-BFGS-B")
-    intercept, novelty_weight = float(found.x[0]), 0.0
-    if novelty_n is not None:
-        novelty_weight = NOVELTY_WEIGHT
-        given_n = values_nf @ found.x[1:] + novelty_weight * novelty_n
-        most = 50.0 + float(np.abs(given_n).max())
-        intercept = brentq(lambda odds: (expit(odds + given_n) - target).mean(), -most, most)
     return CellCalibration(
         feature_names=FEATURE_NAMES,
         coefficients=tuple(round(float(weight), 4) for weight in found.x[1:]),
-        intercept=round(intercept, 4),
+        intercept=round(float(found.x[0]), 4),
         flag_below=flag_below,
         fitted_on=fitted_on,
         typical=typical,
