@@ -34,9 +34,12 @@ FloatArray = npt.NDArray[np.float64]
 TYPICAL_CELLS = 20
 """Typical cells are added to an image's own, so that an image of few cells has a mean and a spread too."""
 
-NOVELTY_WEIGHT = 1.6
-"""Log-odds of an error per unit of an image's novelty. Found on mixed chips (docs/results.md): a fit on chips
-that the networks have learnt cannot tell what becomes of others."""
+NOVELTY_WEIGHT = 0.45
+"""Of `UNKNOWN_ODDS` per unit of an image's novelty, where the odds of its own cells weigh 1. Both were found
+on mixed chips (docs/results.md): chips that the networks have learnt cannot tell what becomes of others."""
+
+UNKNOWN_ODDS = 3.0
+"""Log-odds of an error in a cell of a chip that is like none that the confidence was fitted on."""
 
 MOST_IMAGES = 10_000
 """No more images are known to a confidence: a bound on what a bundle may bring."""
@@ -139,7 +142,8 @@ class CellCalibration(BaseModel):
         flag_below: cells of lower confidence are flagged.
         fitted_on: what the numbers come from, for the reader.
         typical: where set, coefficients are for standard scores within the image, see `TypicalCells`.
-        novelty_weight: log-odds of an error per unit of the image's novelty.
+        novelty_weight: of `unknown_odds` per unit of the image's novelty, beside 1 for the cell's own odds.
+        unknown_odds: log-odds of an error where an image is beyond comparison.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -151,7 +155,8 @@ class CellCalibration(BaseModel):
     flag_below: Annotated[float, Field(ge=0.0, le=1.0)]
     fitted_on: str
     typical: TypicalCells | None = None
-    novelty_weight: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    novelty_weight: Annotated[float, Field(ge=0.0, le=1e6, allow_inf_nan=False)] = 0.0
+    unknown_odds: _Finite = 0.0
 
     @model_validator(mode="after")
     def _names_match(self) -> "CellCalibration":
@@ -177,9 +182,9 @@ class CellCalibration(BaseModel):
         """
         if self.typical is None or not values:
             return [self.confidence(one) for one in values]
-        added = self.novelty_weight * (self.novelty(values) or 0.0)
+        foreign = self.novelty_weight * (self.novelty(values) or 0.0)
         scores_nf = self.typical.standard_scores(self._counted(values))
-        return [self._from(tuple(row), added) for row in scores_nf.tolist()]
+        return [self._from(tuple(row), foreign) for row in scores_nf.tolist()]
 
     def novelty(self, values: Sequence[tuple[float, ...]]) -> float | None:
         """See `TypicalCells.novelty`; `None` where no images are known, or no cells given.
@@ -198,10 +203,10 @@ class CellCalibration(BaseModel):
         """That of a cell with these features which is its image's only one."""
         return self._from(values) if self.typical is None else self.confidences([values])[0]
 
-    def _from(self, values: tuple[float, ...], added: float = 0.0) -> float:
+    def _from(self, values: tuple[float, ...], foreign: float = 0.0) -> float:
         counted = values[: len(self.coefficients)]
         told = math.fsum(weight * value for weight, value in zip(self.coefficients, counted, strict=True))
-        odds = self.intercept + added + told
+        odds = (self.intercept + told + foreign * self.unknown_odds) / (1.0 + foreign)
         return 1.0 / (1.0 + math.exp(min(odds, 700.0)))  # exp overflows at 710
 
 
@@ -248,7 +253,7 @@ def fit_calibration(
         flag_below: see `CellCalibration`.
         fitted_on: see `CellCalibration`.
         typical: likewise; `values_nf` are standard scores where it is given.
-        novelty_n: of each cell's image among the others, (n,); it counts by `NOVELTY_WEIGHT`.
+        novelty_n: of each cell's image among the others, (n,); it counts by `NOVELTY_WEIGHT`. `None`: not.
         ridge: weight of the squared coefficients against the log-likelihood summed over cells; it keeps a
             feature that occurs in a handful of cells from taking a huge weight.
 
@@ -256,17 +261,16 @@ def fit_calibration(
         SettingsError: no cells, or all with or all without an error: nothing can be learnt.
     """
     target = has_error_n.astype(np.float64)
-    novelty_weight = 0.0 if novelty_n is None else NOVELTY_WEIGHT
-    given_n = np.zeros_like(target) if novelty_n is None else novelty_weight * novelty_n
+    own_n = np.ones_like(target) if novelty_n is None else 1.0 / (1.0 + NOVELTY_WEIGHT * novelty_n)
     if target.size == 0 or target.min() == target.max():
         raise SettingsError(
             f"{target.size} cells, {int(target.sum())} with an error: calibration needs cells of both kinds"
         )
 
     def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        odds = given_n + weights[0] + values_nf @ weights[1:]
+        odds = own_n * (weights[0] + values_nf @ weights[1:]) + (1.0 - own_n) * UNKNOWN_ODDS
         value = float(np.logaddexp(0.0, odds).sum() - target @ odds + 0.5 * ridge * weights[1:] @ weights[1:])
-        slope = expit(odds) - target
+        slope = own_n * (expit(odds) - target)
         gradient = np.concatenate(([slope.sum()], values_nf.T @ slope + ridge * weights[1:]))
         return value, gradient
 
@@ -280,5 +284,6 @@ def fit_calibration(
         flag_below=flag_below,
         fitted_on=fitted_on,
         typical=typical,
-        novelty_weight=novelty_weight,
+        novelty_weight=0.0 if novelty_n is None else NOVELTY_WEIGHT,
+        unknown_odds=0.0 if novelty_n is None else UNKNOWN_ODDS,
     )

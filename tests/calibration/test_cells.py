@@ -141,7 +141,9 @@ def test_relative_to_their_image_cells_of_every_chip_are_alike():
     """Each image has more or less of everything; errors are where there is more than elsewhere in it."""
     rng = np.random.default_rng(3)
     cells = [
-        dataclasses.replace(one, image=f"{one.ic}{number // 150}", values=(one.values[0] + 3 * offset,) * N)
+        dataclasses.replace(
+            one, image=f"{one.ic}{number // 150}", values=(one.values[0] + 3 * offset, *one.values[1:])
+        )
         for offset, ic in enumerate(("a", "b", "c"))
         for number, one in enumerate(drawn((ic,), seed=offset))
     ]

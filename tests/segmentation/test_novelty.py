@@ -10,6 +10,7 @@ from etchline.errors import SettingsError
 from etchline.segmentation.cell_features import FEATURE_NAMES
 from etchline.segmentation.confidence import (
     NOVELTY_WEIGHT,
+    UNKNOWN_ODDS,
     TypicalCells,
     fit_calibration,
     parse_calibration,
@@ -60,7 +61,8 @@ def test_cells_of_a_novel_image_are_trusted_less_in_the_same_order():
     trust = np.array(fit.model_copy(update={"novelty_weight": 0.0}).confidences(cells))
     less = np.array(fit.confidences(cells))
     odds, more = np.log(1 / trust - 1), np.log(1 / less - 1)
-    assert more - odds == pytest.approx(NOVELTY_WEIGHT * TYPICAL.novelty(IMAGES[0] + 9.0))
+    foreign = NOVELTY_WEIGHT * TYPICAL.novelty(IMAGES[0] + 9.0)
+    assert more == pytest.approx((odds + foreign * UNKNOWN_ODDS) / (1 + foreign))
     known = [tuple(row) for row in IMAGES[0].tolist()]
     assert fit.confidences(known) == fit.model_copy(update={"novelty_weight": 0.0}).confidences(known)
     assert parse_calibration(fit.model_dump_json(by_alias=True), "x") == fit
@@ -70,7 +72,8 @@ def test_the_confidence_is_right_on_average():
     """Half of the cells are of novel images and err as the weight says; what is left is the others' odds."""
     rng = np.random.default_rng(5)
     novelty = np.repeat([0.0, 1.5], 2000)
-    has_error = rng.random(4000) < 1 / (1 + np.exp(2.0 - NOVELTY_WEIGHT * novelty))
+    odds = (-2.0 + NOVELTY_WEIGHT * novelty * UNKNOWN_ODDS) / (1 + NOVELTY_WEIGHT * novelty)
+    has_error = rng.random(4000) < 1 / (1 + np.exp(-odds))
     nothing = np.zeros((4000, len(FEATURE_NAMES)))
     fit = fit_calibration(nothing, has_error, 0.5, "", typical=TYPICAL, novelty_n=novelty)
     assert fit.intercept == pytest.approx(-2.0, abs=0.15)
