@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,18 +195,19 @@ def pool_cells(cells: Iterable[MeasuredCell]) -> Cells:
 def fit_cells(cells: Cells, origin: str, *, relative: bool = False) -> tuple[CellCalibration, Reliability]:
     """The calibration that all cells give, with its `flag_limit`, and what it is worth.
 
-    The limit comes from the cross-validated confidences. Where all cells are right, or all are wrong, the
-    calibration is their base rate, and says so in `fitted_on`.
+    The limit comes from the cross-validated confidences, without novelty. Where all cells are right, or all
+    are wrong, the calibration is their base rate, and says so in `fitted_on`.
 
     Args:
         cells: of all images.
         origin: what they come from, for the reader.
         relative: whether features count as standard scores within their image, see `TypicalCells`.
     """
-    confidence_n = cross_validated(cells, relative=relative)
-    flag_below = flag_limit(confidence_n, cells)
+    fits = held_out_fits(cells, relative=relative)
+    confidence_n, own_n = (_judged(cells, fits, novel=novel) for novel in (True, False))
+    flag_below = flag_limit(own_n, cells)
     calibration = _fit(cells, np.ones(len(cells.image_n), np.bool_), flag_below, origin, relative)
-    return calibration, reliability(confidence_n, cells, flag_below)
+    return calibration, reliability(confidence_n, cells, flag_below, own_n)
 
 
 def held_out_fits(cells: Cells, *, relative: bool = False) -> dict[str, CellCalibration]:
@@ -220,14 +221,19 @@ def held_out_fits(cells: Cells, *, relative: bool = False) -> dict[str, CellCali
 
 def cross_validated(cells: Cells, *, relative: bool = False) -> FloatArray:
     """The confidence of each cell by a fit on the other groups; by a fit on all where there is one group."""
-    fits = held_out_fits(cells, relative=relative)
+    return _judged(cells, held_out_fits(cells, relative=relative), novel=True)
+
+
+def _judged(cells: Cells, fits: Mapping[str, CellCalibration], *, novel: bool) -> FloatArray:
+    """The confidence of each cell by the fit of its group; `novel`: its image's novelty counts."""
     confidence_n = np.empty(len(cells.image_n))
     for number, own in enumerate(_by_image(cells.image_n)):
         fit = fits[str(cells.group_n[own[0]])]
         if fit.typical is not None:
             # Only the image itself: what others of its chip are like is known when the bundle is used.
             fit = fit.model_copy(update={"typical": fit.typical.without(number)})
-        confidence_n[own] = fit.confidences(list(map(tuple, cells.values_nf[own].tolist())))
+        values = list(map(tuple, cells.values_nf[own].tolist()))
+        confidence_n[own] = fit.confidences(values, novel=novel)
     return confidence_n
 
 
@@ -238,21 +244,16 @@ def _by_image(image_n: npt.NDArray[np.str_]) -> list[npt.NDArray[np.int64]]:
 
 def _fit(cells: Cells, seen_n: BoolArray, flag_below: float, origin: str, relative: bool) -> CellCalibration:
     """The calibration that some cells give: those of whole images. Where all images lie, it knows of all."""
-    has_error_n = cells.has_error_n[seen_n]
+    values_nf, has_error_n = cells.values_nf[seen_n], cells.has_error_n[seen_n]
     wrong, total = int(has_error_n.sum()), len(has_error_n)
     if 0 < wrong < total:
-        if not relative:
-            return fit_calibration(cells.values_nf[seen_n], has_error_n, flag_below, origin)
-        images = _by_image(cells.image_n)
-        values = [cells.values_nf[own] for own in images]
-        typical = TypicalCells.of(cells.values_nf[seen_n]).knowing(values)
-        scores_nf, novelty_n = np.empty_like(cells.values_nf), np.empty(len(cells.image_n))
-        for number, own in enumerate(images):
-            scores_nf[own] = typical.standard_scores(values[number])
-            novelty_n[own] = typical.without(number).novelty(values[number])
-        return fit_calibration(
-            scores_nf[seen_n], has_error_n, flag_below, origin, typical=typical, novelty_n=novelty_n[seen_n]
-        )
+        typical = TypicalCells.of(values_nf) if relative else None
+        if typical:
+            values_nf = values_nf.copy()
+            for own in _by_image(cells.image_n[seen_n]):
+                values_nf[own] = typical.standard_scores(values_nf[own])
+            typical = typical.knowing([cells.values_nf[own] for own in _by_image(cells.image_n)])
+        return fit_calibration(values_nf, has_error_n, flag_below, origin, typical=typical)
     # Laplace's rule: what was never seen is not impossible.
     odds = math.log((wrong + 1) / (total - wrong + 1))
     return CellCalibration(
@@ -282,10 +283,12 @@ def flag_limit(confidence_n: FloatArray, cells: Cells) -> float:
     return min(just_above, 1.0)
 
 
-def reliability(confidence_n: FloatArray, cells: Cells, flag_below: float) -> Reliability:
-    """What these confidences are worth with this limit."""
+def reliability(
+    confidence_n: FloatArray, cells: Cells, flag_below: float, own_n: FloatArray | None = None
+) -> Reliability:
+    """What these confidences are worth with this limit; flags go by `own_n` where it is given."""
     right_n = ~cells.has_error_n
-    flagged_n = confidence_n < flag_below
+    flagged_n = (confidence_n if own_n is None else own_n) < flag_below
     flagged_all_n = flagged_n | cells.flagged_n
     return Reliability(
         cells=len(confidence_n),

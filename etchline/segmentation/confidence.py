@@ -21,7 +21,6 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from scipy.optimize import minimize
 from scipy.spatial import KDTree
-from scipy.special import expit
 
 from etchline.errors import SettingsError
 from etchline.segmentation.cell_features import FEATURE_NAMES
@@ -34,7 +33,7 @@ FloatArray = npt.NDArray[np.float64]
 TYPICAL_CELLS = 20
 """Typical cells are added to an image's own, so that an image of few cells has a mean and a spread too."""
 
-NOVELTY_WEIGHT = 0.45
+NOVELTY_WEIGHT = 0.3
 """Of `UNKNOWN_ODDS` per unit of an image's novelty, where the odds of its own cells weigh 1. Both were found
 on mixed chips (docs/results.md): chips that the networks have learnt cannot tell what becomes of others."""
 
@@ -139,7 +138,8 @@ class CellCalibration(BaseModel):
         coefficients: log-odds of an error per unit of each feature; never negative, so that of two (with
             `typical`: of an image's) cells the one with more fragile places is never trusted more.
         intercept: log-odds of an error where all features, or their standard scores, are 0.
-        flag_below: cells of lower confidence are flagged.
+        flag_below: cells of lower confidence are flagged. Novelty does not count there: of a chip that nobody
+            knows it would flag all, and nobody looks at most of a chip.
         fitted_on: what the numbers come from, for the reader.
         typical: where set, coefficients are for standard scores within the image, see `TypicalCells`.
         novelty_weight: of `unknown_odds` per unit of the image's novelty, beside 1 for the cell's own odds.
@@ -174,15 +174,16 @@ class CellCalibration(BaseModel):
                     raise ValueError(f"typical.{name}: {len(numbers)} for {features} features")
         return self
 
-    def confidences(self, values: Sequence[tuple[float, ...]]) -> list[float]:
+    def confidences(self, values: Sequence[tuple[float, ...]], *, novel: bool = True) -> list[float]:
         """Probabilities, 0 to 1, that no ESD error lies in each of an image's cells.
 
         Args:
             values: features of all cells of one image.
+            novel: the image's novelty counts; without it they say where to look, see `flag_below`.
         """
         if self.typical is None or not values:
             return [self.confidence(one) for one in values]
-        foreign = self.novelty_weight * (self.novelty(values) or 0.0)
+        foreign = self.novelty_weight * (self.novelty(values) or 0.0) if novel else 0.0
         scores_nf = self.typical.standard_scores(self._counted(values))
         return [self._from(tuple(row), foreign) for row in scores_nf.tolist()]
 
@@ -242,7 +243,6 @@ def fit_calibration(
     fitted_on: str,
     *,
     typical: TypicalCells | None = None,
-    novelty_n: FloatArray | None = None,
     ridge: float = 1.0,
 ) -> CellCalibration:
     """The calibration that makes the observed errors most likely (logistic regression, no negative weight).
@@ -253,7 +253,6 @@ def fit_calibration(
         flag_below: see `CellCalibration`.
         fitted_on: see `CellCalibration`.
         typical: likewise; `values_nf` are standard scores where it is given.
-        novelty_n: of each cell's image among the others, (n,); it counts by `NOVELTY_WEIGHT`. `None`: not.
         ridge: weight of the squared coefficients against the log-likelihood summed over cells; it keeps a
             feature that occurs in a handful of cells from taking a huge weight.
 
@@ -261,21 +260,21 @@ def fit_calibration(
         SettingsError: no cells, or all with or all without an error: nothing can be learnt.
     """
     target = has_error_n.astype(np.float64)
-    own_n = np.ones_like(target) if novelty_n is None else 1.0 / (1.0 + NOVELTY_WEIGHT * novelty_n)
     if target.size == 0 or target.min() == target.max():
         raise SettingsError(
             f"{target.size} cells, {int(target.sum())} with an error: calibration needs cells of both kinds"
         )
 
     def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        odds = own_n * (weights[0] + values_nf @ weights[1:]) + (1.0 - own_n) * UNKNOWN_ODDS
+        odds = weights[0] + values_nf @ weights[1:]
         value = float(np.logaddexp(0.0, odds).sum() - target @ odds + 0.5 * ridge * weights[1:] @ weights[1:])
-        slope = own_n * (expit(odds) - target)
+        slope = 1.0 / (1.0 + np.exp(-np.clip(odds, -700.0, 700.0))) - target
         gradient = np.concatenate(([slope.sum()], values_nf.T @ slope + ridge * weights[1:]))
         return value, gradient
 
     features = values_nf.shape[1]
     bounds = [(None, None)] + [(0.0, None)] * features
+    knows = typical is not None and bool(typical.places)
     found = minimize(loss, np.zeros(features + 1), jac=True, bounds=bounds, method="L-BFGS-B")
     return CellCalibration(
         feature_names=FEATURE_NAMES,
@@ -284,6 +283,6 @@ def fit_calibration(
         flag_below=flag_below,
         fitted_on=fitted_on,
         typical=typical,
-        novelty_weight=0.0 if novelty_n is None else NOVELTY_WEIGHT,
-        unknown_odds=0.0 if novelty_n is None else UNKNOWN_ODDS,
+        novelty_weight=NOVELTY_WEIGHT if knows else 0.0,
+        unknown_odds=UNKNOWN_ODDS if knows else 0.0,
     )

@@ -317,9 +317,10 @@ class _Drive(Generic[FitT]):
         found: dict[int, Cell] = {}
         for stands_in, calibration in ((False, self._calibration), (True, default_calibration())):
             own = {n: cell for n, cell in enumerate(self._cells) if self._stands_in(cell) == stands_in}
-            confidences = calibration.confidences([cell.features.values for cell in own.values()])
-            for (number, cell), confidence in zip(own.items(), confidences, strict=True):
-                is_low = confidence < calibration.flag_below
+            values = [cell.features.values for cell in own.values()]
+            known, trusted = (calibration.confidences(values, novel=novel) for novel in (False, True))
+            for (number, cell), of_known, confidence in zip(own.items(), known, trusted, strict=True):
+                is_low = of_known < calibration.flag_below
                 reasons = (*cell.reasons, "low_confidence") if is_low else cell.reasons
                 found[number] = Cell(cell.box_xyxy, cell.features, confidence, reasons, cell.source)
         return tuple(found[number] for number in range(len(found)))

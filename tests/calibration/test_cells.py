@@ -20,6 +20,7 @@ from etchline.calibration.cells import (
 )
 from etchline.errors import SettingsError
 from etchline.evaluation import EsdSettings
+from etchline.segmentation import confidence
 from etchline.segmentation.cell_features import FEATURE_NAMES
 from tests.segmentation.drawing import level_bundle
 
@@ -163,22 +164,25 @@ def test_relative_to_their_image_cells_of_every_chip_are_alike():
         assert confidence_n.mean() == pytest.approx(1 - wrong.mean(), abs=0.1)
 
 
-def test_cells_of_an_image_like_no_other_are_trusted_less():
-    """By a confidence that is right over the images that it is fitted on, each among the others."""
+def test_cells_of_an_image_like_no_other_are_trusted_less_and_flagged_as_before(monkeypatch):
     offsets = np.random.default_rng(4).normal(0.0, 0.1, 24)
     cells = [
         dataclasses.replace(
-            one, image=f"{number // 40:02}", values=(one.values[0] + offsets[number // 40],) * N
+            one, image=f"{number // 40:02}", values=(one.values[0] + offsets[number // 40], *one.values[1:])
         )
         for number, one in enumerate(drawn(("a",), per_ic=960))
     ]
     pooled = pool_cells(cells)
     fit, found = fit_cells(pooled, "a drawing", relative=True)
-    assert fit.typical is not None
     assert found.calibration_error < 0.05
     own = list(map(tuple, pooled.values_nf[pooled.image_n == "00"].tolist()))
-    novel = [tuple(value + 9.0 for value in row) for row in own]
+    novel = [(row[0] + 9.0, *row[1:]) for row in own]
     assert np.mean(fit.confidences(novel)) < np.mean(fit.confidences(own)) - 0.2
+    monkeypatch.setattr(confidence, "NOVELTY_WEIGHT", 0.0)
+    without = fit_cells(pooled, "a drawing", relative=True)[1]
+    for name in ("flag_below", "flagged_share", "caught_share"):
+        assert getattr(found, name) == getattr(without, name)
+    assert found.brier != without.brier
 
 
 @pytest.mark.parametrize(("wrong", "expected"), [(0, 9 / 10), (8, 1 / 10)])

@@ -53,30 +53,15 @@ def test_nothing_is_novel_where_fewer_than_two_are_known():
 
 
 def test_cells_of_a_novel_image_are_trusted_less_in_the_same_order():
-    values, has_error = drawn_cells()
-    novelty = np.where(np.arange(len(values)) % 3 == 0, 1.0, 0.0)
-    fit = fit_calibration(values, has_error, 0.5, "", typical=TYPICAL, novelty_n=novelty)
-    assert fit.novelty_weight == NOVELTY_WEIGHT
+    fit = fit_calibration(*drawn_cells(), 0.5, "", typical=TYPICAL)
     cells = [tuple(row) for row in (IMAGES[0] + 9.0).tolist()]
-    trust = np.array(fit.model_copy(update={"novelty_weight": 0.0}).confidences(cells))
-    less = np.array(fit.confidences(cells))
+    trust, less = (np.array(fit.confidences(cells, novel=novel)) for novel in (False, True))
     odds, more = np.log(1 / trust - 1), np.log(1 / less - 1)
     foreign = NOVELTY_WEIGHT * TYPICAL.novelty(IMAGES[0] + 9.0)
     assert more == pytest.approx((odds + foreign * UNKNOWN_ODDS) / (1 + foreign))
     known = [tuple(row) for row in IMAGES[0].tolist()]
-    assert fit.confidences(known) == fit.model_copy(update={"novelty_weight": 0.0}).confidences(known)
+    assert fit.confidences(known) == fit.confidences(known, novel=False)
     assert parse_calibration(fit.model_dump_json(by_alias=True), "x") == fit
-
-
-def test_the_confidence_is_right_on_average():
-    """Half of the cells are of novel images and err as the weight says; what is left is the others' odds."""
-    rng = np.random.default_rng(5)
-    novelty = np.repeat([0.0, 1.5], 2000)
-    odds = (-2.0 + NOVELTY_WEIGHT * novelty * UNKNOWN_ODDS) / (1 + NOVELTY_WEIGHT * novelty)
-    has_error = rng.random(4000) < 1 / (1 + np.exp(-odds))
-    nothing = np.zeros((4000, len(FEATURE_NAMES)))
-    fit = fit_calibration(nothing, has_error, 0.5, "", typical=TYPICAL, novelty_n=novelty)
-    assert fit.intercept == pytest.approx(-2.0, abs=0.15)
 
 
 def test_a_bundle_brings_no_more_images_than_bound():
