@@ -30,6 +30,7 @@ from etchline.evaluation.scoring import report_of, score_pairs
 from etchline.images import encode_png
 from etchline.segmentation.batch import segment_batch
 from etchline.segmentation.classical_bundle import classical_bundle
+from etchline.segmentation.confidence import NOVEL_FROM
 from etchline.segmentation.files import FileOptions, SegmentBundle
 from etchline.segmentation.inputs import SegmentInput
 from etchline.segmentation.record import SegmentRecord
@@ -69,12 +70,19 @@ class _Judged:
         """Stems of the images that its networks know at another scale only than at that of their pitch."""
         return tuple(stem for stem, record in self.records.items() if "doubted_scale" in record.segmenter)
 
+    @property
+    def novel(self) -> tuple[str, ...]:
+        """Stems of the images that are like none that its confidence was fitted on."""
+        novelties = {stem: record.segmenter.get("novelty", 0.0) for stem, record in self.records.items()}
+        return tuple(stem for stem, novelty in novelties.items() if novelty >= NOVEL_FROM)
+
     def notes(self) -> list[str]:
         """What a person who trusts its numbers should know of single images."""
         total = len(self.records)
         told = (
             (self.unfamiliar, "its networks are so unsure that the classical result was taken"),
             (self.rescaled, "its networks are so unsure that another scale was taken than that of the pitch"),
+            (self.novel, "are like none that its confidence was fitted on"),
         )
         return [
             f"{self.name}: of {len(found)} of {total} images {what}: {first_few(found)}"

@@ -17,7 +17,7 @@ from etchline.cli.frame import (
     stdout,
 )
 from etchline.cli.stored import ADD_EACH, READ, READ_EACH
-from etchline.errors import SettingsError
+from etchline.errors import SettingsError, first_few
 
 if TYPE_CHECKING:
     from etchline.segmentation.batch import Outcome, Status
@@ -210,6 +210,8 @@ def _report(outcomes: list["Outcome"], out: Path, json_output: bool) -> None:
         stdout().print(_line(outcomes, tally, out), markup=False)
     for name, doubt in _doubts(outcomes):
         stderr().print(f"warning: {name}: {doubt}", markup=False, soft_wrap=True)
+    if novel := _novel(outcomes):
+        stderr().print(f"note: {novel}", markup=False, soft_wrap=True)
     for outcome in failed:
         stderr().print(f"error: {outcome.error}", markup=False)
     if failed:
@@ -225,6 +227,20 @@ def _doubts(outcomes: list["Outcome"]) -> list[tuple[str, str]]:
         for reason in DOUBTS
         if any(reason in cell.reasons for cell in record.cells)
     ]
+
+
+def _novel(outcomes: list["Outcome"]) -> str | None:
+    """That images are like none that the bundle's confidence knows; all in one line, a chip has hundreds."""
+    from etchline.segmentation.confidence import NOVEL_FROM
+
+    records = [outcome.record for outcome in outcomes if outcome.record]
+    names = [each.image.name for each in records if each.segmenter.get("novelty", 0.0) >= NOVEL_FROM]
+    if not names:
+        return None
+    return (
+        f"{len(names)} of {len(records)} images are like none that the bundle's confidence was fitted on, so "
+        f"their cells are trusted less: {first_few(names)}; fine-tune on images like them"
+    )
 
 
 def _in_words(reason: "FlagReason", record: "SegmentRecord") -> str:

@@ -159,3 +159,27 @@ def test_an_image_that_the_networks_doubt_is_segmented_classically(tmp_path):
         ("classical", True)
     }
     assert 0 < record["segmenter"]["networks_confidence"] < 1
+
+
+def test_images_like_none_that_the_bundle_knows_are_told(tmp_path):
+    """All in one line, whatever their number; confidences sink, flags stay."""
+    foreign = shutil.copytree(SHIPPED, tmp_path / "foreign")
+    manifest = json.loads((foreign / "bundle.json").read_text())
+    typical = manifest["confidence"]["cells"]["typical"]
+    typical["places"] = [[9.0] * len(typical["means"])]
+    (foreign / "bundle.json").write_text(json.dumps(manifest))
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        write_image(tmp_path / "in" / f"{name}.png", np.clip(tracks(160, 160), 0, 255).astype(np.uint8))
+    records = {}
+    for bundle in (SHIPPED, foreign):
+        out = tmp_path / f"out-{bundle.name}"
+        result = run("segment", tmp_path / "in", "--out", out, "--bundle", bundle, "--jobs", 1)
+        told = "note: 2 of 2 images are like none that the bundle's confidence was fitted on"
+        assert (told in result.stderr) == (bundle == foreign)
+        assert (": a.png, b.png; fine-tune" in result.stderr) == (bundle == foreign)
+        records[bundle] = json.loads((out / "a.json").read_text())
+    assert records[SHIPPED]["segmenter"]["novelty"] < 1.2 < records[foreign]["segmenter"]["novelty"]
+    for known, novel in zip(records[SHIPPED]["cells"], records[foreign]["cells"], strict=True):
+        assert novel["confidence"] < known["confidence"]
+        assert (novel["flagged"], novel["reasons"]) == (known["flagged"], known["reasons"])
