@@ -70,7 +70,8 @@ def _page(context: Context, charts: Sequence[str]) -> str:
         "<style>:root { color-scheme: light dark }</style></head>"
         f"<body><h1>{title}</h1>\n{''.join(charts)}\n"
         "<p>Left: share of cells without an error over their confidence. Right: share of wrong cells among "
-        "those trusted, the surest first; the upright line is where cells are flagged.</p></body></html>\n"
+        "those trusted, the surest first; the upright line is the share of cells that is not flagged "
+        "(flags do not count how novel an image is).</p></body></html>\n"
     )
 
 

@@ -105,7 +105,7 @@ class Reliability:
         cells: how many.
         wrong_cells: those with an error.
         errors: the errors; one may lie in several cells.
-        flag_below: cells of lower confidence are flagged.
+        flag_below: cells of lower confidence, novelty not counted, are flagged.
         flagged_share: share of the cells that are.
         caught_share: share of the errors that lie in them; `None` without errors.
         flagged_share_all: share flagged for any reason.
@@ -113,6 +113,7 @@ class Reliability:
         calibration_error: expected calibration error, ten bins.
         brier: mean squared error of the confidence.
         cross_validated_by: a cell was judged by a fit without its "ic" or "image"; `None`: by one with it.
+            Novelty is that among all other images, those of its IC too: so chips that are known are judged.
     """
 
     cells: int
@@ -238,8 +239,9 @@ def _judged(cells: Cells, fits: Mapping[str, CellCalibration], *, novel: bool) -
 
 
 def _by_image(image_n: npt.NDArray[np.str_]) -> list[npt.NDArray[np.int64]]:
-    """The indices of each image's cells."""
-    return [np.flatnonzero(image_n == image) for image in np.unique(image_n)]
+    """The indices of each image's cells, images in the order of their names."""
+    _, starts = np.unique(np.sort(image_n), return_index=True)
+    return np.split(np.argsort(image_n, kind="stable"), starts[1:])
 
 
 def _fit(cells: Cells, seen_n: BoolArray, flag_below: float, origin: str, relative: bool) -> CellCalibration:

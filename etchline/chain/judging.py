@@ -82,7 +82,7 @@ class _Judged:
         told = (
             (self.unfamiliar, "its networks are so unsure that the classical result was taken"),
             (self.rescaled, "its networks are so unsure that another scale was taken than that of the pitch"),
-            (self.novel, "are like none that its confidence was fitted on"),
+            (self.novel, "its confidence was fitted on none that are like them"),
         )
         return [
             f"{self.name}: of {len(found)} of {total} images {what}: {first_few(found)}"

@@ -238,8 +238,8 @@ def _novel(outcomes: list["Outcome"]) -> str | None:
     if not names:
         return None
     return (
-        f"{len(names)} of {len(records)} images are like none that the bundle's confidence was fitted on, so "
-        f"their cells are trusted less: {first_few(names)}; fine-tune on images like them"
+        f"{len(names)} of {len(records)} images are like none that the bundle's confidence was fitted on, "
+        f"and their cells' confidence says so: {first_few(names)}; fine-tune on images like them"
     )
 
 

@@ -6,8 +6,8 @@ segmenter is fitted by `benchmarks/calibrate_classical.py`.
 
 Of networks' results the features count as standard scores within the image: noise, or lines that are short
 by design, raise them everywhere, and say more about the chip than about where an error is (docs/results.md).
-What they are like in the image as a whole counts in one way: where it is like none of the images that the
-confidence was fitted on, all its cells are trusted less.
+What they are like in the image as a whole counts in one way: the less it is like the images that the
+confidence was fitted on, the nearer its cells' confidences are to that of a chip of which nothing is known.
 """
 
 import functools
@@ -47,8 +47,10 @@ MOST_IMAGES = 10_000
 """No more images are known to a confidence: a bound on what a bundle may bring."""
 
 _SAME = 1e-9
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-_Place = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]  # its distances are finite
+# What a bundle brings must not overflow where it is squared or summed.
+_MOST = 1e6
+_Number = Annotated[float, Field(ge=-_MOST, le=_MOST)]
+_Positive = Annotated[float, Field(ge=0.0, le=_MOST)]
 
 
 class TypicalCells(BaseModel):
@@ -66,10 +68,10 @@ class TypicalCells(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    means: tuple[_Finite, ...]
-    spreads: tuple[Annotated[float, Field(ge=0.0, allow_inf_nan=False)], ...]
-    places: Annotated[tuple[tuple[_Place, ...], ...], Field(max_length=MOST_IMAGES)] = ()
-    usual_distance: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    means: tuple[_Number, ...]
+    spreads: tuple[_Positive, ...]
+    places: Annotated[tuple[tuple[_Number, ...], ...], Field(max_length=MOST_IMAGES)] = ()
+    usual_distance: _Positive = 0.0
 
     @classmethod
     def of(cls, values_nf: FloatArray) -> "TypicalCells":
@@ -95,6 +97,8 @@ class TypicalCells(BaseModel):
 
     def novelty(self, values_nf: FloatArray) -> float:
         """How much further than usual an image lies from the one that is most like it; 0 where none is known.
+
+        Images of fewer than about ten cells are hardly ever novel, as twenty typical ones are added.
 
         Args:
             values_nf: features of all n cells of the image, (n, f).
@@ -122,7 +126,7 @@ class TypicalCells(BaseModel):
 
     def _place(self, values_nf: FloatArray) -> FloatArray:
         score_f = (self._mean(values_nf) - np.array(self.means)) / _or_endless(np.array(self.spreads))
-        place_f: FloatArray = np.sign(score_f) * np.sqrt(np.minimum(np.abs(score_f), 1e12))
+        place_f: FloatArray = np.sign(score_f) * np.sqrt(np.minimum(np.abs(score_f), _MOST**2))
         return place_f
 
 
@@ -153,13 +157,13 @@ class CellCalibration(BaseModel):
 
     schema_version: Annotated[int, Field(alias="schema", ge=1, le=1)] = 1
     feature_names: tuple[str, ...]
-    coefficients: tuple[Annotated[float, Field(ge=0.0, allow_inf_nan=False)], ...]
-    intercept: Annotated[float, Field(allow_inf_nan=False)]
+    coefficients: tuple[_Positive, ...]
+    intercept: _Number
     flag_below: Annotated[float, Field(ge=0.0, le=1.0)]
     fitted_on: str
     typical: TypicalCells | None = None
-    novelty_weight: Annotated[float, Field(ge=0.0, le=1e6, allow_inf_nan=False)] = 0.0
-    unknown_odds: _Finite = 0.0
+    novelty_weight: _Positive = 0.0
+    unknown_odds: _Number = 0.0
 
     @model_validator(mode="after")
     def _names_match(self) -> "CellCalibration":

@@ -271,7 +271,7 @@ class _Drive(Generic[FitT]):
         novelty = self._calibration.novelty(own)
         return SegmentResult(
             normalisation=self._normalisation,
-            segmenter=numbers if novelty is None else {**numbers, "novelty": novelty},
+            segmenter=numbers if novelty is None else {**numbers, "novelty": round(novelty, 4)},
             cells=self._trusted(),
             lines=self._lines.count(),
             metal_share=self._metal_px / field_px if field_px else 0.0,

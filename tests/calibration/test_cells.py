@@ -195,6 +195,13 @@ def test_cells_of_one_kind_have_one_confidence(wrong, expected):
     assert found.flagged_share == (1.0 if wrong else 0.0)
 
 
+def test_flags_go_by_the_confidence_before_novelty():
+    cells = pool_cells([cell("x", "a", errors=(1,)), cell("y", "a"), cell("z", "a")])
+    found = reliability(np.array([0.6, 0.1, 0.2]), cells, 0.5, np.array([0.4, 0.9, 0.9]))
+    assert (found.flagged_share, found.caught_share) == (pytest.approx(1 / 3), 1.0)
+    assert found.calibration_error == pytest.approx((0.6 + 0.9 + 0.8) / 3)
+
+
 def test_other_reasons_flag_too():
     cells = pool_cells([cell("x", "a", reasons=("speckled",), errors=(1,)), cell("y", "a"), cell("z", "a")])
     found = reliability(np.array([0.9, 0.1, 0.9]), cells, 0.5)

@@ -109,6 +109,21 @@ def test_the_report_says_nothing_of_images_that_are_known(judge_nano, data, monk
     assert told_of_images(judge_nano(""), data) == []
 
 
+def test_the_report_says_which_images_are_like_none_that_are_known(judge_nano, data, tmp_path):
+    nano = load_bundle(SHIPPED)
+    confidence = nano.manifest.confidence
+    typical = confidence.cells.typical
+    far = typical.model_copy(update={"places": ((50.0,) * len(typical.means),)})
+    cells = confidence.cells.model_copy(update={"typical": far})
+    changed = confidence.model_copy(update={"cells": cells})
+    save_bundle(tmp_path / "foreign", replace(contents_of(nano), confidence=changed))
+    judged = judge_nano("", bundle=tmp_path / "foreign")
+    (note,) = [note for note in read_records(str(judged / "run"))[0].notes if "fitted on" in note]
+    told = f"{CHALLENGER}: of 3 of 3 images its confidence was fitted on none that are like them: "
+    assert note.startswith(told)
+    assert sorted(note.removeprefix(told).split(", ")) == sorted(Path(one.image).stem for one in data.images)
+
+
 def told_of_images(judged, data):
     """What became of all images of whose networks the challenger's notes say that they were unsure."""
     notes = [note for note in read_records(str(judged / "run"))[0].notes if "unsure" in note]

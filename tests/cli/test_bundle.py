@@ -19,7 +19,7 @@ from etchline.cli.app import app  # noqa: E402
 from etchline.images import read_image, write_image  # noqa: E402
 from etchline.network.line_network import LineNetwork  # noqa: E402
 from etchline.network.sizes import SIZES  # noqa: E402
-from etchline.segmentation.confidence import default_calibration  # noqa: E402
+from etchline.segmentation.confidence import NOVEL_FROM, default_calibration  # noqa: E402
 from etchline.segmentation.multiscale import NetworkFit  # noqa: E402
 from etchline.segmentation.scale import PitchRange  # noqa: E402
 from tests.segmentation.drawing import tracks  # noqa: E402
@@ -179,7 +179,7 @@ def test_images_like_none_that_the_bundle_knows_are_told(tmp_path):
         assert (told in result.stderr) == (bundle == foreign)
         assert (": a.png, b.png; fine-tune" in result.stderr) == (bundle == foreign)
         records[bundle] = json.loads((out / "a.json").read_text())
-    assert records[SHIPPED]["segmenter"]["novelty"] < 1.2 < records[foreign]["segmenter"]["novelty"]
+    assert records[SHIPPED]["segmenter"]["novelty"] < NOVEL_FROM < records[foreign]["segmenter"]["novelty"]
     for known, novel in zip(records[SHIPPED]["cells"], records[foreign]["cells"], strict=True):
         assert novel["confidence"] < known["confidence"]
         assert (novel["flagged"], novel["reasons"]) == (known["flagged"], known["reasons"])
