@@ -30,7 +30,6 @@ from etchline.evaluation.scoring import report_of, score_pairs
 from etchline.images import encode_png
 from etchline.segmentation.batch import segment_batch
 from etchline.segmentation.classical_bundle import classical_bundle
-from etchline.segmentation.confidence import NOVEL_FROM
 from etchline.segmentation.files import FileOptions, SegmentBundle
 from etchline.segmentation.inputs import SegmentInput
 from etchline.segmentation.record import SegmentRecord
@@ -73,8 +72,7 @@ class _Judged:
     @property
     def novel(self) -> tuple[str, ...]:
         """Stems of the images that are like none that its confidence was fitted on."""
-        novelties = {stem: record.segmenter.get("novelty", 0.0) for stem, record in self.records.items()}
-        return tuple(stem for stem, novelty in novelties.items() if novelty >= NOVEL_FROM)
+        return tuple(stem for stem, record in self.records.items() if record.is_novel)
 
     def notes(self) -> list[str]:
         """What a person who trusts its numbers should know of single images."""

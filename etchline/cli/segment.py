@@ -231,10 +231,8 @@ def _doubts(outcomes: list["Outcome"]) -> list[tuple[str, str]]:
 
 def _novel(outcomes: list["Outcome"]) -> str | None:
     """That images are like none that the bundle's confidence knows; all in one line, a chip has hundreds."""
-    from etchline.segmentation.confidence import NOVEL_FROM
-
     records = [outcome.record for outcome in outcomes if outcome.record]
-    names = [each.image.name for each in records if each.segmenter.get("novelty", 0.0) >= NOVEL_FROM]
+    names = [record.image.name for record in records if record.is_novel]
     if not names:
         return None
     return (

@@ -40,9 +40,6 @@ on mixed chips (docs/results.md): chips that the networks have learnt cannot tel
 UNKNOWN_ODDS = 3.0
 """Log-odds of an error in a cell of a chip that is like none that the confidence was fitted on."""
 
-NOVEL_FROM = 1.2
-"""A novelty that none of the shipped bundle's 140 validation images has among the others."""
-
 MOST_IMAGES = 10_000
 """No more images are known to a confidence: a bound on what a bundle may bring."""
 

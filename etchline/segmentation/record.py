@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from etchline import storage
 
+NOVEL_FROM = 1.2
+"""A novelty that none of the shipped bundle's 140 validation images has among the others."""
+
 FlagReason = Literal[
     "low_confidence",
     "speckled",
@@ -124,6 +127,11 @@ class SegmentRecord(_Part):
     cells: tuple[CellRecord, ...]
     outputs: tuple[str, ...]
     degraded: DegradedBy | None = None
+
+    @property
+    def is_novel(self) -> bool:
+        """Whether the image is like none that the bundle's confidence was fitted on."""
+        return self.segmenter.get("novelty", 0.0) >= NOVEL_FROM
 
 
 def write_record(path: Path, record: SegmentRecord) -> None:

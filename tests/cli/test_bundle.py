@@ -19,8 +19,9 @@ from etchline.cli.app import app  # noqa: E402
 from etchline.images import read_image, write_image  # noqa: E402
 from etchline.network.line_network import LineNetwork  # noqa: E402
 from etchline.network.sizes import SIZES  # noqa: E402
-from etchline.segmentation.confidence import NOVEL_FROM, default_calibration  # noqa: E402
+from etchline.segmentation.confidence import default_calibration  # noqa: E402
 from etchline.segmentation.multiscale import NetworkFit  # noqa: E402
+from etchline.segmentation.record import NOVEL_FROM  # noqa: E402
 from etchline.segmentation.scale import PitchRange  # noqa: E402
 from tests.segmentation.drawing import tracks  # noqa: E402
 

@@ -12,13 +12,13 @@ from etchline.errors import SettingsError
 from etchline.segmentation import confidence
 from etchline.segmentation.cell_features import FEATURE_NAMES
 from etchline.segmentation.confidence import (
-    NOVEL_FROM,
     NOVELTY_WEIGHT,
     UNKNOWN_ODDS,
     TypicalCells,
     fit_calibration,
     parse_calibration,
 )
+from etchline.segmentation.record import NOVEL_FROM
 from tests.segmentation.test_confidence import drawn_cells
 
 
