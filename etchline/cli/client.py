@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from etchline.cli.doubts import print_doubts
 from etchline.cli.frame import (
     DebugOption,
     JsonOption,
@@ -157,6 +158,7 @@ def _report(asked: list[_Asked], out: Path, json_output: bool) -> None:
     for record in degraded:
         text = f"warning: {record.image.name}: degraded, the classical answer (predictor {record.degraded})"
         stderr().print(text, markup=False)
+    print_doubts(records)
     for each in failed:
         stderr().print(f"error: {each.error}", markup=False)
     if failed:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from etchline.cli.doubts import print_doubts
 from etchline.cli.frame import (
     DebugOption,
     JobsOption,
@@ -17,22 +18,15 @@ from etchline.cli.frame import (
     stdout,
 )
 from etchline.cli.stored import ADD_EACH, READ, READ_EACH
-from etchline.errors import SettingsError, first_few
+from etchline.errors import SettingsError
 
 if TYPE_CHECKING:
     from etchline.segmentation.batch import Outcome, Status
     from etchline.segmentation.files import SegmentBundle
-    from etchline.segmentation.record import FlagReason, NetworkOptions, SegmentRecord
+    from etchline.segmentation.record import NetworkOptions
 
     Tally = Counter[Status]
 
-DOUBTS: dict["FlagReason", str] = {
-    "unknown_scale": "scale not known, all its cells are flagged; give --scale",
-    "unfamiliar": (
-        "unlike what the networks have learnt: segmented classically, all its cells are flagged; "
-        "fine-tune on images like it"
-    ),
-}
 AUTO, CLASSICAL = "auto", "classical"
 EXAMPLE = "Example: etchline segment scans/ --out lines --contours geojson"
 
@@ -208,47 +202,11 @@ def _report(outcomes: list["Outcome"], out: Path, json_output: bool) -> None:
         print_json(_summary(outcomes, tally))
     else:
         stdout().print(_line(outcomes, tally, out), markup=False)
-    for name, doubt in _doubts(outcomes):
-        stderr().print(f"warning: {name}: {doubt}", markup=False, soft_wrap=True)
-    if novel := _novel(outcomes):
-        stderr().print(f"note: {novel}", markup=False, soft_wrap=True)
+    print_doubts([outcome.record for outcome in outcomes if outcome.record])
     for outcome in failed:
         stderr().print(f"error: {outcome.error}", markup=False)
     if failed:
         raise typer.Exit(max(outcome.exit_code for outcome in failed))
-
-
-def _doubts(outcomes: list["Outcome"]) -> list[tuple[str, str]]:
-    """Images that are flagged as wholes, each with every reason for it in words."""
-    records = [outcome.record for outcome in outcomes if outcome.record]
-    return [
-        (record.image.name, _in_words(reason, record))
-        for record in records
-        for reason in DOUBTS
-        if any(reason in cell.reasons for cell in record.cells)
-    ]
-
-
-def _novel(outcomes: list["Outcome"]) -> str | None:
-    """That images are like none that the bundle's confidence knows; all in one line, a chip has hundreds."""
-    records = [outcome.record for outcome in outcomes if outcome.record]
-    names = [record.image.name for record in records if record.is_novel]
-    if not names:
-        return None
-    return (
-        f"{len(names)} of {len(records)} images are like none that the bundle's confidence was fitted on, "
-        f"and their cells' confidence says so: {first_few(names)}; fine-tune on images like them"
-    )
-
-
-def _in_words(reason: "FlagReason", record: "SegmentRecord") -> str:
-    doubted = record.segmenter.get("doubted_scale")
-    if reason == "unknown_scale" and doubted is not None:
-        return (
-            f"unlike what the networks have learnt at scale {doubted:g}, so taken at {record.scale:g}; "
-            "all its cells are flagged; look at it, or give --scale"
-        )
-    return DOUBTS[reason]
 
 
 def _line(outcomes: list["Outcome"], tally: "Tally", out: Path) -> str:

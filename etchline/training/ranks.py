@@ -8,6 +8,7 @@ Source: Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parall
 """
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -85,9 +86,11 @@ class Ranks:
             return network
         devices = [self.device] if self.device.type == "cuda" else None
         # Of a prompt's embeddings only those of the labels that occur have a gradient.
-        return DistributedDataParallel(
-            network, device_ids=devices, find_unused_parameters=True, broadcast_buffers=False
-        )
+        with warnings.catch_warnings():  # torch before 2.14 does not know its new name
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            return DistributedDataParallel(
+                network, device_ids=devices, find_unused_parameters=True, broadcast_buffers=False
+            )
 
 
 ALONE = Ranks()

@@ -4,6 +4,7 @@ import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -118,6 +119,16 @@ def test_good_images_are_done_first(client, service, tmp_path):
     assert "e.png: its record would overwrite out/e.json" in errors[3]
     assert (tmp_path / "out" / "e.json").read_text() == "[1]"
     assert json.loads((tmp_path / "out" / "a.json").read_text())["degraded"] is None
+
+
+def test_an_image_that_is_doubtful_as_a_whole_is_told(client, service, tmp_path):
+    """As `etchline segment` tells it; the answer is written all the same."""
+    write_image(tmp_path / "flat.png", np.full((160, 200), 120, np.uint8))
+    result = client("a.png", "flat.png", "--out", "out", "--url", service.url, "--scale", "auto")
+    assert result.exit_code == 0, result.stderr
+    assert "warning: flat.png: scale not known, all its cells are flagged; give --scale" in result.stderr
+    assert "warning: a.png" not in result.stderr
+    assert (tmp_path / "out" / "flat.json").is_file()
 
 
 def test_what_the_microscope_wrote_beside_the_image_counts(client, service, tmp_path):
