@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import contextlib
 import http.client
 import json
 import struct
@@ -22,7 +21,7 @@ from etchline import storage
 from etchline.contours import ContourFormat
 from etchline.datasets import file_sha256
 from etchline.errors import ImageError, ServiceError, SettingsError
-from etchline.images import open_sink
+from etchline.images import open_image, open_sink
 from etchline.images.formats import PNG_SIGNATURE, image_format
 from etchline.images.sidecar import sidecar_text
 from etchline.segmentation.arbitration import Policy
@@ -31,9 +30,9 @@ from etchline.segmentation.record import (
     NetworkOptions,
     OptionsRecord,
     SegmentRecord,
-    is_foreign,
     read_record,
 )
+from etchline.segmentation.result_files import ResultFiles, describe, is_same_run
 
 MODEL_PATH = "/v2/models/etchline/infer"
 ABOUT_PATH = "/about"
@@ -55,6 +54,7 @@ class ClientOptions:
         pixel_size_nm: edge of a pixel.
         allow_degraded: whether the classical answer may stand in where the networks cannot be asked.
         timeout_s: the longest wait for an answer.
+        overwrite: ask again for what is complete, and replace files of another origin.
     """
 
     policy: Policy | None = None
@@ -63,6 +63,7 @@ class ClientOptions:
     pixel_size_nm: float | None = None
     allow_degraded: bool = True
     timeout_s: float = 300.0
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,8 @@ class ServiceClient:
             ServiceError: it is for another image, or its pictures are none of that image's size.
         """
         image = answer.record.image
-        if image.sha256 != sha256 or answer.record.outputs != output_names(item, options):
+        outputs = ResultFiles.of(item, Path(), options.contours).outputs
+        if image.sha256 != sha256 or answer.record.outputs != outputs:
             raise ServiceError(
                 f"{item.image}: the answer of {self.url} is for another image or other options; check the URL"
             )
@@ -233,24 +235,22 @@ def write_answer(answer: ServiceAnswer, item: SegmentInput, out_dir: Path, optio
     """Writes what `etchline segment` would have written. The record goes first and comes last.
 
     Raises:
-        ImageError: its record would replace a file of another origin.
+        ImageError: a file of another origin would be replaced.
         OutputError: a result cannot be written.
     """
-    base = out_dir / item.stem.parent / item.stem.name
-    record = base.with_name(f"{item.stem.name}.json")
-    check_target(item, out_dir)
-    if read_record(record):
-        with contextlib.suppress(OSError):
-            record.unlink()
-    if image_format(item.image) == "tiff":
-        _write_tiff(base.with_name(f"{item.stem.name}_lines.tif"), answer)
+    files = ResultFiles.of(item, out_dir, options.contours)
+    if not options.overwrite:
+        files.refuse_foreign(item.image)
+    files.withdraw()
+    if files.mask_suffix == ".tif":
+        _write_tiff(files.mask, answer)
     else:
-        storage.write_bytes(base.with_name(f"{item.stem.name}_lines.png"), answer.mask)
-    storage.write_bytes(base.with_name(f"{item.stem.name}_confidence.png"), answer.confidence)
-    storage.write_bytes(base.with_name(f"{item.stem.name}_overlay.png"), answer.overlay)
+        storage.write_bytes(files.mask, answer.mask)
+    storage.write_bytes(files.confidence, answer.confidence)
+    storage.write_bytes(files.overlay, answer.overlay)
     for ending, data in zip(options.contours, answer.contours, strict=True):
-        storage.write_bytes(base.with_name(f"{item.stem.name}.{ending}"), data)
-    storage.write_text(record, answer.record_text)
+        storage.write_bytes(files.path(f".{ending}"), data)
+    storage.write_text(files.record, answer.record_text)
 
 
 def complete_record(
@@ -258,7 +258,7 @@ def complete_record(
 ) -> SegmentRecord | None:
     """The record of results in `out_dir` that the service would give again; `None` where it must be asked.
 
-    As for `etchline segment`: the same bytes, bundle, versions and options, and all results exist. What ran
+    As for `etchline segment`: the same image, bundle, versions and options, and all results exist. What ran
     the networks may be another engine, because masks do not depend on it; a degraded answer is asked again.
 
     Args:
@@ -271,8 +271,11 @@ def complete_record(
         ImageError: the image cannot be read.
         DatasetError: it has changed since its dataset was made.
     """
-    base = out_dir / item.stem.parent
-    earlier = read_record(base / f"{item.stem.name}.json")
+    files = ResultFiles.of(item, out_dir, options.contours)
+    if options.overwrite:
+        return None
+    files.refuse_foreign(item.image)
+    earlier = read_record(files.record)
     if earlier is None or facts is None or earlier.degraded or earlier.options.network is None:
         return None
     wanted = OptionsRecord(
@@ -284,38 +287,12 @@ def complete_record(
             backend=earlier.options.network.backend,
         ),
     )
-    is_same = (
-        (earlier.bundle.digest, earlier.versions) == (facts.bundle.digest, facts.versions)
-        and earlier.options == wanted
-        and earlier.outputs == output_names(item, options)
-        and all((base / name).is_file() for name in earlier.outputs)
-    )
-    return earlier if is_same and earlier.image.sha256 == file_sha256(item.image, item.sha256) else None
-
-
-def output_names(item: SegmentInput, options: ClientOptions) -> tuple[str, ...]:
-    """Names of an image's results but the record, as the record names them.
-
-    Raises:
-        ImageError: the image cannot be read.
-    """
-    name, suffix = item.stem.name, ".tif" if image_format(item.image) == "tiff" else ".png"
-    pictures = (f"{name}_lines{suffix}", f"{name}_confidence.png", f"{name}_overlay.png")
-    return (*pictures, *(f"{name}.{ending}" for ending in options.contours))
-
-
-def check_target(item: SegmentInput, out_dir: Path) -> None:
-    """Refuses to replace what is not ours.
-
-    Raises:
-        ImageError: the record would replace a file of another origin.
-    """
-    record = out_dir / item.stem.parent / f"{item.stem.name}.json"
-    if is_foreign(record):
-        raise ImageError(
-            f"{item.image}: its record would overwrite {record}, which etchline has not written; "
-            "choose another --out"
-        )
+    if (earlier.bundle.digest, earlier.versions) != (facts.bundle.digest, facts.versions):
+        return None
+    sha256 = file_sha256(item.image, item.sha256)
+    with open_image(item.image) as source:
+        image = describe(source, item.image.name, sha256, wanted.pixel_size_nm)
+    return earlier if earlier.options == wanted and is_same_run(earlier, image, files) else None
 
 
 def _request(item: SegmentInput, data: bytes, options: ClientOptions) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from etchline.contours import ContourFormat, parse_formats
 from etchline.errors import InputError
 from etchline.images import encode_png
 from etchline.images.sidecar import MAX_SIDECAR_BYTES
+from etchline.images.vendor import LARGEST_PIXEL_NM, SMALLEST_PIXEL_NM
 from etchline.segmentation.arbitration import Policy
+from etchline.segmentation.network_settings import LARGEST_SCALE, SMALLEST_SCALE
 from serving.settings import TransformerSettings
 from serving.tensors import from_base64, only_input, read_array, read_bytes, read_text
 from serving.uris import MAX_URI, FetchedImage, fetch_image
@@ -28,8 +30,6 @@ DEFAULT_OUTPUTS: tuple[OutputName, ...] = ("mask", "confidence", "record")
 _PROTOCOL_PARAMETERS = ("binary_data_output",)
 _NAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,200}")
 _ARRAY_NAME = "image.png"
-MOST_PIXEL_NM = 1e6
-"""A millimetre: no microscope's pixel is larger, and contours in files stay within their numbers."""
 
 
 def _parse_contours(value: object) -> tuple[ContourFormat, ...]:
@@ -44,6 +44,9 @@ def _parse_contours(value: object) -> tuple[ContourFormat, ...]:
 def _parse_scale(value: object) -> float | None:
     """A factor; `None` is "auto"."""
     return None if value == "auto" else float(str(value))
+
+
+_Scale = Annotated[float, Field(ge=SMALLEST_SCALE, le=LARGEST_SCALE)]
 
 
 class RequestOptions(BaseModel):
@@ -65,9 +68,9 @@ class RequestOptions(BaseModel):
 
     encoding: Literal["png", "raw"] = "png"
     policy: Policy | None = None
-    scale: Annotated[float | None, BeforeValidator(_parse_scale), Field(gt=0)] = None
+    scale: Annotated[_Scale | None, BeforeValidator(_parse_scale)] = None
     contours: Annotated[tuple[ContourFormat, ...], BeforeValidator(_parse_contours)] = ()
-    pixel_size_nm: Annotated[float | None, Field(gt=0, le=MOST_PIXEL_NM)] = None
+    pixel_size_nm: Annotated[float | None, Field(ge=SMALLEST_PIXEL_NM, le=LARGEST_PIXEL_NM)] = None
     name: str | None = None
     microscope_text: Annotated[str | None, Field(max_length=MAX_SIDECAR_BYTES)] = None
     allow_degraded: bool = True

@@ -5,10 +5,8 @@ import numpy as np
 
 from etchline.backends.interface import Backend
 from etchline.bundle import Bundle
-from etchline.bundle.golden import check_golden
-from etchline.bundle.manifest import GOLDEN_PATCH
+from etchline.bundle.golden import check_golden, golden_patch
 from etchline.errors import BundleError
-from etchline.images import read_image
 from etchline.segmentation.prompting import place_prompt
 
 
@@ -30,7 +28,7 @@ def check_networks(bundle: Bundle, backend: Backend) -> float:
 
 def _check_full(bundle: Bundle, backend: Backend) -> None:
     edge_px = backend.view_px("full")
-    patch_hw = read_image(bundle.path(GOLDEN_PATCH)).pixels_hw.astype(np.uint8, copy=False)
+    patch_hw = golden_patch(bundle)
     view_hw = cv2.resize(patch_hw, (edge_px, edge_px), interpolation=cv2.INTER_LINEAR)
     points_xy, labels = place_prompt(view_hw, (0, 0, 0), bundle.manifest.prompt)
     found = backend.infer("full", view_hw[None], points_xy[None], labels[None])

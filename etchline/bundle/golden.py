@@ -33,11 +33,31 @@ def golden_mask(backend: Backend, patch_hw: Uint8Array, prompt: PromptSettings) 
     return binarise_probability(found.probability_bhw[0])
 
 
+def golden_patch(bundle: Bundle) -> Uint8Array:
+    """The golden patch, (S, S).
+
+    Raises:
+        BundleError: it has 16 bits.
+    """
+    patch_hw = read_image(bundle.path(GOLDEN_PATCH)).pixels_hw
+    if patch_hw.dtype != np.uint8:
+        raise BundleError(f"{bundle.folder}: {GOLDEN_PATCH} is {patch_hw.dtype}, not uint8; export it again")
+    return patch_hw.astype(np.uint8, copy=False)
+
+
 def golden_iou(bundle: Bundle, backend: Backend) -> float:
-    """The IoU of the golden mask and what the engine makes of the golden patch; 1 where both are empty."""
-    patch_hw = read_image(bundle.path(GOLDEN_PATCH)).pixels_hw.astype(np.uint8, copy=False)
-    expected_hw = read_mask(bundle.path(GOLDEN_MASK)) > 0
+    """The IoU of the golden mask and what the engine makes of the golden patch; 1 where both are empty.
+
+    Raises:
+        BundleError: the patch is no view of the model, or the mask is not that of the patch.
+    """
+    patch_hw, expected_hw = golden_patch(bundle), read_mask(bundle.path(GOLDEN_MASK)) > 0
     found_hw = golden_mask(backend, patch_hw, bundle.manifest.prompt) > 0
+    if expected_hw.shape != found_hw.shape:
+        raise BundleError(
+            f"{bundle.folder}: {GOLDEN_MASK} is {expected_hw.shape}, {GOLDEN_PATCH} {found_hw.shape}; "
+            "export it again"
+        )
     either = int(np.count_nonzero(expected_hw | found_hw))
     return int(np.count_nonzero(expected_hw & found_hw)) / either if either else 1.0
 

@@ -26,7 +26,10 @@ _ALLOWED = re.compile(
 )
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Positive = Annotated[int, Field(ge=1)]
+# Twice and more of SAM2's largest. The weights bound the rest (`read_network`), but not the input's edge.
+_Count = Annotated[int, Field(ge=1, le=256)]
+_Width = Annotated[int, Field(ge=1, le=8192)]
+_Edge = Annotated[int, Field(ge=1, le=2048)]
 
 
 class _Part(BaseModel):
@@ -37,16 +40,16 @@ class NetworkPart(_Part):
     """What a network is built from; see `network.sizes.NetworkSize`."""
 
     name: SizeName
-    input_px: Positive
-    embed_dim: Positive
-    num_heads: Positive
-    stages: tuple[Positive, Positive, Positive, Positive]
-    global_att_blocks: tuple[int, ...]
-    window_spec: tuple[Positive, Positive, Positive, Positive]
-    background_size: Positive
-    d_model: Positive
-    mlp_dim: Positive
-    decoder_heads: Positive
+    input_px: _Edge
+    embed_dim: _Width
+    num_heads: _Count
+    stages: tuple[_Count, _Count, _Count, _Count]
+    global_att_blocks: Annotated[tuple[int, ...], Field(max_length=1024)]
+    window_spec: tuple[_Edge, _Edge, _Edge, _Edge]
+    background_size: _Edge
+    d_model: _Width
+    mlp_dim: _Width
+    decoder_heads: _Count
     object_scores: bool
 
     @classmethod
@@ -156,6 +159,8 @@ class BundleManifest(_Part):
         for part in self.networks.values():
             if part.input_px % 32:
                 raise ValueError(f"input_px={part.input_px} is no multiple of 32")
+            if part.embed_dim % part.num_heads:
+                raise ValueError(f"embed_dim={part.embed_dim} is no multiple of num_heads={part.num_heads}")
         return self
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from etchline.backends.interface import Role
 from etchline.backends.torch_engine import TorchBackend
-from etchline.bundle.golden import golden_mask
+from etchline.bundle.golden import golden_mask, golden_patch
 from etchline.bundle.loading import Bundle, load_bundle
 from etchline.bundle.manifest import (
     GOLDEN_MASK,
@@ -29,7 +29,7 @@ from etchline.bundle.manifest import (
 from etchline.bundle.staging import check_free, file_parts, write_manifest
 from etchline.bundle.torch_networks import load_networks
 from etchline.errors import BundleError
-from etchline.images import encode_png, read_image
+from etchline.images import encode_png
 from etchline.network.line_network import LineNetwork
 from etchline.network.weights import load_weights, save_weights
 from etchline.segmentation.prompting import PromptSettings
@@ -92,11 +92,10 @@ def contents_of(bundle: Bundle) -> BundleContents:
         WeightsError: its weights are not those of the networks that its manifest describes.
     """
     manifest = bundle.manifest
-    patch_hw = read_image(bundle.path(GOLDEN_PATCH)).pixels_hw.astype(np.uint8, copy=False)
     return BundleContents(
         name=manifest.name,
         networks=load_networks(bundle),
-        golden_patch_hw=patch_hw,
+        golden_patch_hw=golden_patch(bundle),
         arbitration=manifest.arbitration,
         confidence=manifest.confidence,
         provenance=manifest.provenance,

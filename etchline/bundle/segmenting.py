@@ -14,7 +14,7 @@ from etchline.errors import BundleError, MissingPackageError, SettingsError
 from etchline.segmentation.arbitration import POLICIES, REFERENCE_PX, Policy
 from etchline.segmentation.files import SegmentBundle
 from etchline.segmentation.network_segmenter import NetworkSegmenter
-from etchline.segmentation.network_settings import NetworkSettings
+from etchline.segmentation.network_settings import LARGEST_SCALE, SMALLEST_SCALE, NetworkSettings
 from etchline.segmentation.segmenter import SegmentSettings
 
 BackendName = Literal["auto", "torch", "onnxruntime"]
@@ -57,7 +57,7 @@ def parse_scale(text: str) -> float | None:
     """The factor, or `None` for "auto".
 
     Raises:
-        SettingsError: neither a number above 0 nor "auto".
+        SettingsError: neither a number from 1/64 to 64 nor "auto".
     """
     if text == "auto":
         return None
@@ -65,8 +65,8 @@ def parse_scale(text: str) -> float | None:
         factor = float(text)
     except ValueError:
         factor = 0.0
-    if not 0 < factor < float("inf"):
-        raise SettingsError(f"--scale {text}: must be a factor above 0, or auto")
+    if not SMALLEST_SCALE <= factor <= LARGEST_SCALE:
+        raise SettingsError(f"--scale {text}: must be a factor of 1/64 to 64, or auto")
     return factor
 
 

@@ -5,7 +5,7 @@ from etchline.backends.torch_engine import TorchBackend, TorchSettings
 from etchline.bundle.loading import Bundle
 from etchline.bundle.manifest import weights_path
 from etchline.network.line_network import LineNetwork
-from etchline.network.weights import load_weights
+from etchline.network.weights import read_network
 
 
 def torch_backend(bundle: Bundle, settings: TorchSettings | None = None) -> TorchBackend:
@@ -23,8 +23,7 @@ def load_networks(bundle: Bundle) -> dict[Role, LineNetwork]:
     Raises:
         WeightsError: a weights file is not the weights of the network that the manifest describes.
     """
-    networks: dict[Role, LineNetwork] = {}
-    for role, part in bundle.manifest.networks.items():
-        networks[role] = LineNetwork(part.size)
-        load_weights(networks[role], bundle.path(weights_path(role)))
-    return networks
+    return {
+        role: read_network(part.size, bundle.path(weights_path(role)))
+        for role, part in bundle.manifest.networks.items()
+    }

@@ -9,9 +9,9 @@ import numpy as np
 
 from etchline.backends.interface import ROLES, Backend, Role, Uint8Array, view_edge
 from etchline.backends.remembering import RememberingBackend
+from etchline.bundle.golden import golden_patch
 from etchline.bundle.judging import esd_of
 from etchline.bundle.loading import Bundle, load_bundle
-from etchline.bundle.manifest import GOLDEN_PATCH
 from etchline.bundle.onnx_networks import files_backend, onnx_backend
 from etchline.bundle.parity import (
     FLOAT32,
@@ -27,7 +27,7 @@ from etchline.bundle.torch_networks import torch_backend
 from etchline.datasets import Dataset, ImageEntry
 from etchline.errors import BundleError, DatasetError
 from etchline.evaluation import EsdCounts, evaluate_masks
-from etchline.images import ArraySink, open_image, read_image, read_mask
+from etchline.images import ArraySink, open_image, read_mask
 from etchline.processes import Steps, map_processes, unseen_steps
 from etchline.segmentation.arbitration import Policy
 from etchline.segmentation.files import SegmentBundle
@@ -119,7 +119,7 @@ def drawn_views(edge_px: int) -> Iterator[Uint8Array]:
 def _golden(bundle: Bundle, role: Role) -> Iterator[Uint8Array]:
     """The golden patch, for the role that it is a view of."""
     part = bundle.manifest.networks[role]
-    patch_hw = read_image(bundle.path(GOLDEN_PATCH)).pixels_hw.astype(np.uint8, copy=False)
+    patch_hw = golden_patch(bundle)
     if patch_hw.shape == (view_edge(part.size, role),) * 2:
         yield patch_hw
 

@@ -98,7 +98,7 @@ def _rows(loaded: "Bundle") -> list[tuple[str, str]]:
         ("name", manifest.name),
         ("digest", loaded.digest),
         ("networks", networks),
-        ("engines", "torch, onnxruntime" if has_graphs(loaded.manifest) else "torch"),
+        ("engines", "torch, onnxruntime" + ("" if has_graphs(manifest) else " (graphs made at first use)")),
         ("policy", describe(policy)),
         ("trained pitch", f"{pitch.low_px:g} to {pitch.high_px:g} px" if pitch else "not known"),
         ("parent", manifest.provenance.parent or "none"),

@@ -101,6 +101,7 @@ def client(
             pixel_size_nm=pixel_size_nm,
             allow_degraded=not forbid_degraded,
             timeout_s=timeout_s,
+            overwrite=overwrite,
         )
         service = ServiceClient(url)
         items = collect_inputs(inputs, out)
@@ -117,12 +118,11 @@ def _ask(
     facts: "ServiceFacts | None",
 ) -> _Asked:
     from etchline.cli.stored_images import stored_images
-    from etchline.client import check_target, complete_record, write_answer
+    from etchline.client import complete_record, write_answer
 
     around = stored_images()
     try:
         with around(item, out) if around else contextlib.nullcontext():
-            check_target(item, out)
             earlier = complete_record(item, out, options, facts)
             if earlier is not None:
                 return _Asked(item, earlier, is_new=False)
@@ -130,6 +130,9 @@ def _ask(
             write_answer(answer, item, out, options)
     except EtchlineError as error:
         return _Asked(item, error=str(error), exit_code=error.exit_code)
+    except Exception as error:  # noqa: BLE001  (a fault of ours must not cost the other images)
+        line = f"{item.image}: internal error: {type(error).__name__}: {error}"
+        return _Asked(item, error=line, exit_code=EtchlineError.exit_code)
     return _Asked(item, answer.record)
 
 

@@ -126,10 +126,12 @@ def check_pixel_size(pixel_size_nm: float | None) -> None:
     """Refuses an edge of a pixel that is none.
 
     Raises:
-        SettingsError: it is not above 0 and finite.
+        SettingsError: it is no size that a microscope's pixel has.
     """
-    if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
-        raise SettingsError(f"--pixel-size-nm {pixel_size_nm}: must be a finite length above 0")
+    from etchline.images.vendor import PIXEL_SIZES, is_pixel_size
+
+    if pixel_size_nm is not None and not is_pixel_size(pixel_size_nm):
+        raise SettingsError(f"--pixel-size-nm {pixel_size_nm}: must be {PIXEL_SIZES}")
 
 
 def _chosen(network_option: str | None) -> tuple[str, str | None]:

@@ -26,7 +26,7 @@ READ_EACH = Place("names")
 ADD = Place("nothing", "changes")
 # Each result goes to S3 with its image (`stored_images`); what is left here are empty stand-ins.
 ADD_EACH = Place("nothing")
-UPDATE = Place("all", "changes", scratch=("cache",), states=("state.safetensors",))
+UPDATE = Place("all", "changes", scratch=("cache", "cache.lock"), states=("state.safetensors",))
 DATASET = Place("manifest", "changes", "dataset.json")
 BUNDLE = Place("nothing", "bundle", "bundle.json")
 

@@ -41,7 +41,7 @@ class Place:
             manifest; nothing.
         write: whether it writes there: nothing; files of which those that changed are uploaded; a bundle.
         manifest: the file that names the others and so goes last; without it nothing is uploaded.
-        scratch: folders below it that are of no use to others.
+        scratch: folders and files in it that are of no use to others.
         states: names of files that say what is done: they go after the files of which they say it.
     """
 

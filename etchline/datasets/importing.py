@@ -1,6 +1,5 @@
 """Datasets from folders of images and masks."""
 
-import math
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from etchline.datasets.staging import Staging, staged_folder
 from etchline.datasets.tracking import Track, untracked
 from etchline.errors import DatasetError, ImageError, LayoutError, SettingsError, first_few
 from etchline.images import WindowSource, bands, is_image_path, open_image, read_mask, write_image
+from etchline.images.vendor import PIXEL_SIZES, is_pixel_size
 from etchline.layouts import is_layout_path, rasterise, read_layout
 from etchline.storage import atomic_path, files_below
 
@@ -49,7 +49,7 @@ class ImportSettings:
         allow_missing: images without a mask are left out instead of refused.
 
     Raises:
-        SettingsError: a pixel size that is not positive.
+        SettingsError: a pixel size that no microscope has.
     """
 
     images: Path
@@ -65,8 +65,8 @@ class ImportSettings:
 
     def __post_init__(self) -> None:
         size_nm = self.pixel_size_nm
-        if size_nm is not None and not (math.isfinite(size_nm) and size_nm > 0):
-            raise SettingsError(f"pixel_size_nm is {size_nm}; it must be a positive number of nm")
+        if size_nm is not None and not is_pixel_size(size_nm):
+            raise SettingsError(f"pixel_size_nm is {size_nm}; it must be {PIXEL_SIZES}")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from etchline.errors import DatasetError
 from etchline.images import image_size
+from etchline.images.vendor import PIXEL_SIZES, is_pixel_size
 from etchline.storage import write_text
 
 MANIFEST = "dataset.json"
@@ -42,9 +42,9 @@ def folder_name(name: str) -> str:
     return name
 
 
-def _positive(value: float) -> float:
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError("must be a positive number of nm")
+def _pixel_size(value: float) -> float:
+    if not is_pixel_size(value):
+        raise ValueError(f"must be {PIXEL_SIZES}")
     return value
 
 
@@ -86,7 +86,7 @@ class ImageEntry(BaseModel):
     split: Split
     width: int = Field(ge=1)
     height: int = Field(ge=1)
-    pixel_size_nm: Annotated[float, AfterValidator(_positive)] | None
+    pixel_size_nm: Annotated[float, AfterValidator(_pixel_size)] | None
     sha256: Digests
 
 

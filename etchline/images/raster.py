@@ -60,7 +60,7 @@ class RasterSamples:
         if self._orientation in (5, 6, 7, 8):
             self.width, self.height = self.height, self.width
         check_size(path, self.height, self.width)
-        self._deep_colour = image_format == "png" and _is_deep_colour_png(path)
+        self._deep_colour = image_format == "png" and _is_deep_colour_png(path, self._image)
 
     def read(self, top: int, bottom: int, left: int, right: int) -> npt.NDArray[Any]:
         """See `Samples.read`; uint8 or uint16."""
@@ -97,12 +97,15 @@ def _orientation(image: ImageFile.ImageFile, image_format: ImageFormat) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _is_deep_colour_png(path: Path) -> bool:
-    """Whether the PNG has 16 bits per sample and more than one channel: Pillow would cut it to 8 bits."""
+def _is_deep_colour_png(path: Path, image: ImageFile.ImageFile) -> bool:
+    """Whether the PNG has 16 bits per sample and more than one channel: Pillow would cut it to 8 bits.
+
+    A grey level that stands for nothing (tRNS) makes an alpha channel, too.
+    """
     with path.open("rb") as file:
         header = file.read(26)
     depth, colour_type = header[24], header[25]
-    return depth == 16 and colour_type != 0
+    return depth == 16 and (colour_type != 0 or "transparency" in image.info)
 
 
 def _check_png_chunks(path: Path, with_checksums: bool) -> None:

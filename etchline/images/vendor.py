@@ -9,6 +9,12 @@ _UNITS_NM = {"pm": 1e-3, "a": 0.1, "å": 0.1, "nm": 1.0, "um": 1e3, "µm": 1e3, 
 
 SMALLEST_PIXEL_NM, LARGEST_PIXEL_NM = 1e-3, 1e6
 """Pixel sizes outside are writing errors, not magnifications (1 pm to 1 mm)."""
+PIXEL_SIZES = "0.001 to 1,000,000 nm"
+
+
+def is_pixel_size(value_nm: float) -> bool:
+    """Whether a microscope's pixel can be that large; contours in files stay within their numbers then."""
+    return SMALLEST_PIXEL_NM <= value_nm <= LARGEST_PIXEL_NM
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ def length_nm(value: float | None, unit: str) -> float | None:
     factor = _UNITS_NM.get(unit.strip().lower())
     if value is None or factor is None:
         return None
-    return value * factor if SMALLEST_PIXEL_NM <= value * factor <= LARGEST_PIXEL_NM else None
+    return value * factor if is_pixel_size(value * factor) else None
 
 
 def text_value(value: Any) -> str | None:  # noqa: ANN401  (text or number from a file)

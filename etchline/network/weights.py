@@ -14,6 +14,7 @@ from torch import Tensor
 
 from etchline.errors import WeightsError, first_few
 from etchline.network.line_network import LineNetwork
+from etchline.network.sizes import NetworkSize
 from etchline.storage import atomic_path
 
 # What SAM2's video model has besides: memory, and pointers to objects of earlier frames.
@@ -28,6 +29,7 @@ VIDEO_PREFIXES = (
     "obj_ptr_proj.",
     "obj_ptr_tpos_proj.",
 )
+_BLOCKS = "image_encoder.trunk.blocks."
 
 
 def load_weights(network: LineNetwork, path: Path) -> None:
@@ -43,6 +45,48 @@ def load_weights(network: LineNetwork, path: Path) -> None:
             shapes are not the network's; the message names them.
     """
     assign_weights(network, _read(path), str(path))
+
+
+def read_network(size: NetworkSize, path: Path) -> LineNetwork:
+    """A network with the weights of a file, built only where the file is about as large.
+
+    Args:
+        size: what a bundle says of it: nothing in it needs to be true.
+        path: see `load_weights`.
+
+    Raises:
+        WeightsError: see `load_weights`; or no network can be built of that size.
+    """
+    weights = _read(path)
+    blocks = {name.split(".")[3] for name in weights if name.startswith(_BLOCKS)}
+    if len(blocks) != sum(size.stages):
+        raise WeightsError(
+            f"{path}: {len(blocks)} blocks of the image encoder, the network has {sum(size.stages)}; "
+            "make the bundle anew"
+        )
+    for name, shape in _telling_shapes(size).items():
+        found = tuple(weights[name].shape) if name in weights else "missing"
+        if found != shape:
+            raise WeightsError(f"{path}: {name} is {found}, the network needs {shape}; make the bundle anew")
+    try:
+        network = LineNetwork(size)
+    except (AssertionError, ArithmeticError, RuntimeError, ValueError) as error:
+        raise WeightsError(f"{path}: no network can be built of {size}; make the bundle anew") from error
+    assign_weights(network, weights, str(path))
+    return network
+
+
+def _telling_shapes(size: NetworkSize) -> dict[str, tuple[int, ...]]:
+    """Of a few tensors, from which those of all others follow but for the number of blocks."""
+    trunk, width = "image_encoder.trunk", size.embed_dim
+    first = "sam_mask_decoder.transformer.layers.0.mlp.layers.0.weight"
+    return {
+        f"{trunk}.patch_embed.proj.weight": (width, 3, 7, 7),
+        f"{trunk}.pos_embed": (1, width, size.background_size, size.background_size),
+        f"{trunk}.pos_embed_window": (1, width, size.window_spec[0], size.window_spec[0]),
+        "no_mem_embed": (1, 1, size.d_model),
+        first: (size.mlp_dim, size.d_model),
+    }
 
 
 def assign_weights(network: LineNetwork, weights: Mapping[str, Tensor], origin: str) -> None:

@@ -14,9 +14,7 @@ import numpy as np
 from etchline import __version__
 from etchline.contours import CellConfidence, ContourFormat, trace_lines, write_contours
 from etchline.datasets import file_sha256
-from etchline.errors import ImageError
 from etchline.images import ArraySink, WindowSource, open_image, open_sink, write_picture
-from etchline.images.formats import image_format
 from etchline.segmentation.confidence import CellCalibration
 from etchline.segmentation.inputs import SegmentInput
 from etchline.segmentation.overlay import Overlay
@@ -29,10 +27,10 @@ from etchline.segmentation.record import (
     NormalisationRecord,
     OptionsRecord,
     SegmentRecord,
-    is_foreign,
     read_record,
     write_record,
 )
+from etchline.segmentation.result_files import ResultFiles, describe, is_same_run
 from etchline.segmentation.segmenter import (
     LineSegmenter,
     SegmentResult,
@@ -78,36 +76,6 @@ class FileOptions:
     network: NetworkOptions | None = None
 
 
-@dataclass(frozen=True)
-class _Results:
-    """The result files of one image."""
-
-    folder: Path
-    name: str
-    mask_suffix: str
-    contours: tuple[ContourFormat, ...]
-
-    def path(self, ending: str) -> Path:
-        """The path of the result that ends like this."""
-        return self.folder / f"{self.name}{ending}"
-
-    @property
-    def mask(self) -> Path:
-        """The mask."""
-        return self.path(f"_lines{self.mask_suffix}")
-
-    @property
-    def record(self) -> Path:
-        """The record."""
-        return self.path(".json")
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of all results but the record."""
-        pictures = (self.mask.name, f"{self.name}_confidence.png", f"{self.name}_overlay.png")
-        return (*pictures, *(f"{self.name}.{ending}" for ending in self.contours))
-
-
 def segment_file(
     item: SegmentInput, out_dir: Path, options: FileOptions, bundle: SegmentBundle
 ) -> tuple[SegmentRecord, bool]:
@@ -124,51 +92,26 @@ def segment_file(
         DatasetError: it can be opened, but not read to its end.
         OutputError: a result cannot be written.
     """
-    _check_name(item)
-    suffix = ".tif" if image_format(item.image) == "tiff" else ".png"
-    folder = out_dir / item.stem.parent
-    results = _Results(folder, item.stem.name, suffix, options.contours)
+    results = ResultFiles.of(item, out_dir, options.contours)
     chosen = OptionsRecord(
         contours=options.contours,
         pixel_size_nm=options.pixel_size_nm or item.pixel_size_nm,
         network=options.network,
     )
     sha256 = file_sha256(item.image, item.sha256)
-    if is_foreign(results.record) and not options.overwrite:
-        raise ImageError(
-            f"{item.image}: its record would overwrite {results.record}, which etchline has not written; "
-            "choose another --out, or replace it (--overwrite)"
-        )
-    earlier = read_record(results.record)
-    if earlier and not options.overwrite and _is_current(earlier, sha256, chosen, bundle, results):
-        return earlier, False
+    if not options.overwrite:
+        results.refuse_foreign(item.image)
+    earlier = None if options.overwrite else read_record(results.record)
     started = time.perf_counter()
     with open_image(item.image) as source:
+        image = describe(source, item.image.name, sha256, chosen.pixel_size_nm)
+        if earlier and _is_current(earlier, image, chosen, bundle, results):
+            return earlier, False
         made = _make(source, results, bundle, chosen)
-        pixel_size_nm = chosen.pixel_size_nm or source.metadata.pixel_size_nm
-        image = ImageRecord(
-            name=item.image.name,
-            sha256=sha256,
-            height=source.height,
-            width=source.width,
-            field_rows=source.field_rows,
-            pixel_size_nm=pixel_size_nm,
-        )
-    if earlier:
-        _remove_stale(folder, set(earlier.outputs) - set(results.outputs))
     timings_s = {**made.timings_s, "total": round(time.perf_counter() - started, 4)}
     record = _record(image, chosen, bundle, made.result, timings_s, results.outputs)
     write_record(results.record, record)
     return record, True
-
-
-def _check_name(item: SegmentInput) -> None:
-    try:
-        f"{item.stem}{item.image.name}".encode()
-    except UnicodeEncodeError as error:
-        raise ImageError(
-            f"{str(item.image)!r}: its name is not UTF-8, which the record is written in; rename it"
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -177,7 +120,7 @@ class _Made:
     timings_s: dict[str, float]
 
 
-def _make(source: WindowSource, results: _Results, bundle: SegmentBundle, chosen: OptionsRecord) -> _Made:
+def _make(source: WindowSource, results: ResultFiles, bundle: SegmentBundle, chosen: OptionsRecord) -> _Made:
     """Writes all results but the record, which is removed as soon as the first of them is replaced."""
     clock = _Clock()
     overlay = Overlay(source.height, source.width)
@@ -185,14 +128,13 @@ def _make(source: WindowSource, results: _Results, bundle: SegmentBundle, chosen
     with contextlib.ExitStack() as stack:
         # Left in reverse order: the old record goes before the first sink puts its file in place.
         mask = stack.enter_context(open_sink(results.mask, source.height, source.width))
-        confidence_path = results.path("_confidence.png")
-        confidence = stack.enter_context(open_sink(confidence_path, source.height, source.width))
+        confidence = stack.enter_context(open_sink(results.confidence, source.height, source.width))
         sinks = Sinks(mask, confidence, probability, overlay)
         result = segment_source(source, bundle.segmenter, sinks, bundle.calibration, bundle.settings)
-        results.record.unlink(missing_ok=True)
+        results.withdraw()
     clock.lap("segment")
     flagged = [cell.box_xyxy for cell in result.cells if cell.reasons]
-    write_picture(results.path("_overlay.png"), overlay.picture(flagged))
+    write_picture(results.overlay, overlay.picture(flagged))
     clock.lap("overlay")
     if probability:
         cells = [CellConfidence(cell.box_xyxy, cell.confidence) for cell in result.cells]
@@ -220,23 +162,18 @@ class _Clock:
 
 
 def _is_current(
-    earlier: SegmentRecord, sha256: str, chosen: OptionsRecord, bundle: SegmentBundle, results: _Results
+    earlier: SegmentRecord,
+    image: ImageRecord,
+    chosen: OptionsRecord,
+    bundle: SegmentBundle,
+    results: ResultFiles,
 ) -> bool:
-    same = (
-        earlier.image.sha256 == sha256
+    return (
+        is_same_run(earlier, image, results)
         and earlier.bundle.digest == bundle.digest
         and earlier.versions == library_versions()
         and earlier.options == chosen
-        and earlier.outputs == results.outputs
     )
-    return same and all((results.folder / name).is_file() for name in results.outputs)
-
-
-def _remove_stale(folder: Path, names: set[str]) -> None:
-    """Removes results of an earlier run that this one did not replace."""
-    for name in names:
-        if Path(name).name == name:  # a record made by others may say anything
-            (folder / name).unlink(missing_ok=True)
 
 
 def _record(

@@ -9,6 +9,9 @@ from etchline.segmentation.confidence import CellCalibration
 from etchline.segmentation.prompting import PromptSettings
 from etchline.segmentation.scale import PitchRange, ScaleSettings
 
+SMALLEST_SCALE, LARGEST_SCALE = 1 / 64, 64.0
+"""Factors outside are slips of the hand: a view would be of one pixel, or of a whole chip."""
+
 
 @dataclass(frozen=True)
 class NetworkSettings:
@@ -28,7 +31,7 @@ class NetworkSettings:
         full_calibration: of the full model's.
 
     Raises:
-        SettingsError: policy `confidence` without calibrations, or a factor that is not positive.
+        SettingsError: policy `confidence` without calibrations, or a factor out of range.
     """
 
     policy: Policy = "guarded"
@@ -47,8 +50,8 @@ class NetworkSettings:
             raise SettingsError(
                 "policy confidence: the bundle holds no calibration for both models; choose another policy"
             )
-        if self.scale is not None and not 0 < self.scale < float("inf"):
-            raise SettingsError(f"scale {self.scale}: must be a finite factor above 0, or auto")
+        if self.scale is not None and not SMALLEST_SCALE <= self.scale <= LARGEST_SCALE:
+            raise SettingsError(f"scale {self.scale}: must be a factor of 1/64 to 64, or auto")
 
     @property
     def roles(self) -> tuple[Role, ...]:

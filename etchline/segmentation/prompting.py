@@ -33,6 +33,10 @@ NO_POINT = -1
 LINE_POINT = 1
 
 
+MOST_POINTS = 1_000
+LARGEST_SIGMA_PX = 32.0
+
+
 @dataclass(frozen=True)
 class PromptSettings:
     """How bright areas are found and how many points are put there. Grey levels are normalised ones.
@@ -46,7 +50,8 @@ class PromptSettings:
         seed: of all random choices.
 
     Raises:
-        SettingsError: no points, a negative size, or `aggressiveness` outside [0, 1).
+        SettingsError: no points or more than 1,000, a blur beyond 32 px (a bundle may ask for anything), a
+            negative size, or `aggressiveness` outside [0, 1).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # it stands in bundle.json
@@ -59,9 +64,13 @@ class PromptSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.points < 1:
-            raise SettingsError(f"prompt setting points={self.points}: must be 1 or more")
-        for name in ("sigma_px", "least_level", "min_area_px", "seed"):
+        if not 1 <= self.points <= MOST_POINTS:
+            raise SettingsError(f"prompt setting points={self.points}: must be 1 to {MOST_POINTS:,}")
+        if not 0 <= self.sigma_px <= LARGEST_SIGMA_PX:
+            raise SettingsError(
+                f"prompt setting sigma_px={self.sigma_px}: must lie in 0 to {LARGEST_SIGMA_PX:g}"
+            )
+        for name in ("least_level", "min_area_px", "seed"):
             if getattr(self, name) < 0:
                 raise SettingsError(f"prompt setting {name}={getattr(self, name)}: must not be negative")
         if not 0 <= self.aggressiveness < 1:

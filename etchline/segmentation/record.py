@@ -158,9 +158,20 @@ def is_foreign(path: Path) -> bool:
     """
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return not (isinstance(content, dict) and {"bundle", "cells", "outputs"} <= content.keys())
+
+
+def recorded_outputs(path: Path) -> set[str] | None:
+    """What the record at `path`, of any version, names as its outputs; `None`: it is damaged."""
+    try:
+        outputs = json.loads(path.read_bytes())["outputs"]
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return None
+    return {str(name) for name in outputs} if isinstance(outputs, list) else None
 
 
 def settings_digest(settings: Mapping[str, object]) -> str:

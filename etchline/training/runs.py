@@ -4,9 +4,11 @@ The full model starts from the best patch model. Each has its own run folder wit
 Processes that torchrun has started run each of them together, see `ranks`.
 """
 
+import contextlib
 import functools
 import platform
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +26,7 @@ from etchline.network.sizes import NetworkSize, network_size
 from etchline.network.weights import load_weights
 from etchline.processes import launched
 from etchline.storage import name_of
+from etchline.storage.locks import locked
 from etchline.training.checkpoints import EpochRecord
 from etchline.training.ranks import Ranks, joined
 from etchline.training.recipe import Recipe
@@ -34,6 +37,7 @@ from etchline.training.trainer import RunImages, Trainer, Unwatched, Watcher
 Model = Literal["both", "patch", "full", "single"]
 RANDOM = "random"
 CACHE = "cache"
+LOCK = f"{CACHE}.lock"
 
 _ROLES: dict[Model, tuple[Role, ...]] = {
     "both": ("patch", "full"),
@@ -99,15 +103,38 @@ def train(request: TrainRequest, watcher: Watcher | None = None) -> list[RunResu
         OutputError: `out_dir` cannot be written.
     """
     device = choose_device(request.recipe.compute.device)
-    with joined(device) as ranks:
+    with joined(device) as ranks, _cache(request.out_dir, ranks):
         watcher = watcher if watcher and ranks.is_first else Unwatched()
         images = ranks.by_first(lambda: _images(request, watcher))
         run = functools.partial(
             _train_role, request, images=images, watcher=watcher, device=device, ranks=ranks
         )
-        results = [run(role) for role in _ROLES[request.model]]
-        ranks.by_first(lambda: shutil.rmtree(request.out_dir / CACHE))
-    return results
+        return [run(role) for role in _ROLES[request.model]]
+
+
+@contextlib.contextmanager
+def _cache(out_dir: Path, ranks: Ranks) -> Iterator[None]:
+    """Removes the prepared images afterwards, unless another training in `out_dir` (patch and full, side by
+    side) still reads them; after an error they stay for `resume`.
+    """
+    if not ranks.is_first:
+        yield
+        return
+    lock, is_finished = out_dir / LOCK, False
+    try:
+        with contextlib.ExitStack() as held:
+            # Some file systems have no locks; that nothing can be written is told when something is.
+            with contextlib.suppress(OSError):
+                out_dir.mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(lock, shared=True))
+            yield
+        is_finished = True
+    finally:
+        with contextlib.suppress(OSError), locked(lock, wait=False) as is_last:
+            if is_last and is_finished:
+                shutil.rmtree(out_dir / CACHE, ignore_errors=True)
+            if is_last:
+                lock.unlink()
 
 
 def run_size(recipe: Recipe) -> NetworkSize:

@@ -33,6 +33,7 @@ from etchline.bundle.segmenting import (  # noqa: E402
 )
 from etchline.bundle.torch_networks import torch_backend  # noqa: E402
 from etchline.errors import BundleError, OutputError, SettingsError, WeightsError  # noqa: E402
+from etchline.images import encode_png  # noqa: E402
 from etchline.network.line_network import LineNetwork  # noqa: E402
 from etchline.network.sizes import SIZES, NetworkSize  # noqa: E402
 from etchline.segmentation.confidence import default_calibration  # noqa: E402
@@ -254,6 +255,17 @@ def test_later_files_are_known(folder):
         (lambda m: m["arbitration"].update(policy="best"), r"\(arbitration.policy: "),
         (lambda m: m["networks"].update(other=m["networks"]["full"]), r"\(networks.other"),
         (lambda m: m["networks"]["full"].update(input_px=65), "input_px=65 is no multiple of 32"),
+        (lambda m: m["networks"]["full"].update(input_px=3_200_000), r"\(networks.full.input_px: "),
+        (lambda m: m["networks"]["full"].update(stages=[2, 2, 10**9, 2]), r"\(networks.full.stages.2: "),
+        (lambda m: m["networks"]["full"].update(num_heads=7), "is no multiple of num_heads=7"),
+        (
+            lambda m: m["prompt"].update(points=10**10),
+            "prompt setting points=10000000000: must be 1 to 1,000",
+        ),
+        (
+            lambda m: m["prompt"].update(sigma_px=1e6),
+            "prompt setting sigma_px=1000000.0: must lie in 0 to 32",
+        ),
         (lambda m: m["files"].pop(FILES[0]), f"files lack {FILES[0]}"),
         (lambda m: m["files"][FILES[0]].update(sha256="0"), rf"\(files.{FILES[0]}.sha256: "),
         (lambda m: m["networks"].pop("full"), "files of the role full, but no network"),
@@ -326,6 +338,40 @@ def test_the_golden_patch_must_be_a_view(tmp_path):
         save_bundle(tmp_path / "b", contents(golden_patch_hw=patch(30)))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"embed_dim": 4096},
+            r"patch_embed.proj.weight is \(\d+, 3, 7, 7\), the network needs \(4096, 3, 7, 7\)",
+        ),
+        ({"background_size": 2048}, r"trunk.pos_embed is .*, the network needs \(1, \d+, 2048, 2048\)"),
+        ({"mlp_dim": 8192}, r"mlp.layers.0.weight is .*, the network needs \(8192, \d+\)"),
+        ({"stages": [256, 256, 256, 256]}, r"\d blocks of the image encoder, the network has 1024"),
+        ({"decoder_heads": 5}, "no network can be built of .*decoder_heads=5"),
+    ],
+)
+def test_a_network_that_its_weights_are_not_is_not_built(folder, change, message):
+    edit(folder, lambda m: m["networks"]["patch"].update(change))
+    with pytest.raises(WeightsError, match=message):
+        torch_backend(load_bundle(folder))
+
+
+def test_the_golden_mask_must_be_of_the_patch(folder):
+    """What is in a bundle may be written by anybody, with the right digest."""
+    for name, picture, message in (
+        ("mask", np.zeros((5, 7), np.uint8), r"golden/mask\.png is \(5, 7\), golden/patch\.png \(32, 32\)"),
+        ("patch", np.zeros((32, 32), np.uint16), r"golden/patch\.png is uint16, not uint8"),
+    ):
+        data = encode_png(picture)
+        (folder / f"golden/{name}.png").write_bytes(data)
+        part = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        edit(folder, lambda m, name=name, part=part: m["files"].update({f"golden/{name}.png": part}))
+        bundle = load_bundle(folder)
+        with pytest.raises(BundleError, match=message):
+            check_golden(bundle, torch_backend(bundle))
+
+
 def test_the_golden_patch_tells_a_wrong_engine(folder):
     bundle = load_bundle(folder)
     assert check_golden(bundle, torch_backend(bundle)) == 1.0
@@ -388,8 +434,8 @@ def test_options():
     assert parse_backend("torch") == "torch"
     with pytest.raises(SettingsError, match="--policy best: choose one of full, patch, paper"):
         parse_policy("best")
-    for text in ("big", "0", "-1", "nan", "inf"):
-        with pytest.raises(SettingsError, match=f"--scale {text}: must be a factor above 0, or auto"):
+    for text in ("big", "0", "-1", "nan", "inf", "65", "0.015"):
+        with pytest.raises(SettingsError, match=f"--scale {text}: must be a factor of 1/64 to 64, or auto"):
             parse_scale(text)
     with pytest.raises(SettingsError, match="--backend tpu: not known"):
         parse_backend("tpu")

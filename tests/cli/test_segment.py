@@ -149,14 +149,14 @@ def test_bad_images_are_reported_after_the_good_ones(etchline, tmp_path):
             ("--bundle", "in", "--policy", "best"),
             "--policy best: choose one of full, patch, paper, guarded, confidence",
         ),
-        (("--bundle", "in", "--scale", "0"), "--scale 0: must be a factor above 0, or auto"),
+        (("--bundle", "in", "--scale", "0"), "--scale 0: must be a factor of 1/64 to 64, or auto"),
         (
             ("--bundle", "in", "--backend", "tpu"),
             "--backend tpu: not known to this version; choose auto, torch or onnxruntime",
         ),
         (("--contours", "svg"), "--contours svg: unknown; choose from geojson,gds,oas"),
-        (("--pixel-size-nm", "0"), "--pixel-size-nm 0.0: must be a finite length above 0"),
-        (("--pixel-size-nm", "nan"), "--pixel-size-nm nan: must be a finite length above 0"),
+        (("--pixel-size-nm", "0"), "--pixel-size-nm 0.0: must be 0.001 to 1,000,000 nm"),
+        (("--pixel-size-nm", "nan"), "--pixel-size-nm nan: must be 0.001 to 1,000,000 nm"),
     ],
 )
 def test_wrong_options_are_one_clear_line(etchline, tmp_path, options, message):

@@ -324,7 +324,7 @@ def test_an_unwritable_place(tmp_path, source):
 
 @pytest.mark.parametrize("size_nm", [0.0, -4.0, float("nan"), float("inf")])
 def test_pixel_sizes_are_positive(tmp_path, size_nm):
-    with pytest.raises(SettingsError, match="must be a positive number of nm"):
+    with pytest.raises(SettingsError, match=r"must be 0\.001 to 1,000,000 nm"):
         settings(tmp_path, pixel_size_nm=size_nm)
 
 

@@ -74,7 +74,7 @@ def test_paths_stay_in_the_folder(tmp_path, path, field):
     [
         ({"split": "training"}, r"images\[0\]\.split: .*'train', 'val', 'test' or 'unseen', got 'training'"),
         ({"width": 0}, r"images\[0\]\.width: .*greater than or equal to 1, got '0'"),
-        ({"pixel_size_nm": -4.2}, r"images\[0\]\.pixel_size_nm: .*positive number of nm"),
+        ({"pixel_size_nm": -4.2}, r"images\[0\]\.pixel_size_nm: .*must be 0.001 to 1,000,000 nm"),
         ({"sha256": {"image": "abc", "mask": "f" * 64}}, r"images\[0\]\.sha256\.image: "),
         ({"ic": "a/b"}, r"images\[0\]\.ic: .*usable as the name of a folder"),
         ({"layer": ".."}, r"images\[0\]\.layer: .*usable as the name of a folder"),

@@ -184,6 +184,16 @@ def test_alpha_is_seen_over_black(tmp_path):
     assert (read_image(tmp_path / "deep.png").pixels_hw // 257).tolist() == [[200, 100, 0]]
 
 
+def test_a_level_that_stands_for_nothing_leaves_16_bits(tmp_path):
+    """PNG's tRNS chunk; Pillow alone would cut such an image to 8 bits."""
+    grey = np.arange(35 * 40, dtype=np.uint16).reshape(35, 40) * 40
+    Image.fromarray(grey).save(tmp_path / "a.png", transparency=int(grey[7, 7]))
+    assert b"tRNS" in (tmp_path / "a.png").read_bytes()
+    expected = grey.copy()
+    expected[7, 7] = 0
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels_hw, expected)
+
+
 def test_premultiplied_alpha_is_left_alone(tmp_path):
     colour = np.dstack([np.full((2, 2), 90, np.uint8)] * 3 + [np.full((2, 2), 128, np.uint8)])
     tifffile.imwrite(tmp_path / "a.tif", colour, photometric="rgb", extrasamples=["assocalpha"])

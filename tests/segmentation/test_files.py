@@ -118,9 +118,51 @@ def test_another_image_a_lost_result_and_a_damaged_record_are_noticed(item, tmp_
     assert run(item, tmp_path / "out")[1]
     (tmp_path / "out/ic01/a_overlay.png").unlink()
     assert run(item, tmp_path / "out")[1]
-    (tmp_path / "out/ic01/a.json").write_text("{")
-    assert run(item, tmp_path / "out")[1]
+    for damaged in ("{", "[" * 100_000):
+        (tmp_path / "out/ic01/a.json").write_text(damaged)
+        assert run(item, tmp_path / "out")[1]
     assert not run(item, tmp_path / "out")[1]
+
+
+def test_a_text_beside_the_image_is_noticed_when_it_comes_later(item, tmp_path):
+    """It may say where the data bar begins, which is part of the mask."""
+    run(item, tmp_path / "out")
+    text = "[SemImageFile]\nPixelSize=4.2\nDataSize=140x80\nSignalName=SE\n"
+    item.image.with_suffix(".txt").write_text(text)
+    record, is_new = run(item, tmp_path / "out")
+    assert is_new
+    assert (record.image.pixel_size_nm, record.image.field_rows) == (4.2, (0, 80))
+    assert not run(item, tmp_path / "out")[1]
+
+
+def test_a_design_with_the_images_name_is_not_overwritten(item, tmp_path):
+    run(item, tmp_path / "out", contours=("gds",))
+    design = tmp_path / "out/ic01/a.oas"
+    design.write_bytes(b"their design")
+    before = {path: path.read_bytes() for path in design.parent.iterdir()}
+    with pytest.raises(ImageError, match=r"a.png: its contours would overwrite .*a\.oas, .*--overwrite"):
+        run(item, tmp_path / "out", contours=("gds", "oas"))
+    assert {path: path.read_bytes() for path in design.parent.iterdir()} == before
+    assert run(item, tmp_path / "out")[1]
+    assert design.read_bytes() == b"their design"
+    assert run(item, tmp_path / "out", contours=("oas",), overwrite=True)[1]
+    assert design.read_bytes() != b"their design"
+    assert run(item, tmp_path / "out", contours=("oas", "gds"))[
+        1
+    ]  # the record names the one, nobody the other
+
+
+def test_an_interrupt_leaves_no_contours_that_would_be_taken_for_somebody_elses(item, tmp_path, monkeypatch):
+    run(item, tmp_path / "out", contours=("gds",))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "write_picture", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(item, tmp_path / "out", contours=("gds",), overwrite=True)
+    assert run(item, tmp_path / "out", contours=("gds",))[1]
 
 
 def test_results_that_are_no_longer_asked_for_go(item, tmp_path):

@@ -121,6 +121,42 @@ def test_good_images_are_done_first(client, service, tmp_path):
     assert json.loads((tmp_path / "out" / "a.json").read_text())["degraded"] is None
 
 
+def test_a_fault_of_ours_costs_one_image(client, service, tmp_path, monkeypatch):
+    import etchline.client as ours
+
+    write = ours.write_answer
+
+    def faulty(answer, item, *rest):
+        if item.image.name == "a.png":
+            raise ZeroDivisionError("planted")
+        write(answer, item, *rest)
+
+    monkeypatch.setattr(ours, "write_answer", faulty)
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
+    result = client("a.png", "b.png", "--out", "out", "--url", service.url)
+    assert result.exit_code == 3
+    assert result.stdout.startswith("1 segmented, 1 failed: ")
+    assert "error: a.png: internal error: ZeroDivisionError: planted" in result.stderr
+
+
+def test_what_somebody_else_wrote_is_replaced_only_if_told(client, service, tmp_path):
+    (tmp_path / "out").mkdir()
+    for name, content in (("a.json", '{"sample": 7}'), ("a.gds", "their design")):
+        theirs = tmp_path / "out" / name
+        theirs.write_text(content)
+        options = ("a.png", "--out", "out", "--url", service.url, "--contours", "gds")
+        result = client(*options)
+        assert result.exit_code == 2
+        assert f"would overwrite out/{name}, which etchline has not written" in result.stderr
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+        assert theirs.read_text() == content
+        assert client(*options, "--overwrite").exit_code == 0
+        assert client("a.png", "--out", "out", "--url", service.url).exit_code == 0
+        assert not (tmp_path / "out" / "a.gds").exists()  # no longer asked for
+        for path in (tmp_path / "out").iterdir():
+            path.unlink()
+
+
 def test_an_image_that_is_doubtful_as_a_whole_is_told(client, service, tmp_path):
     """As `etchline segment` tells it; the answer is written all the same."""
     write_image(tmp_path / "flat.png", np.full((160, 200), 120, np.uint8))

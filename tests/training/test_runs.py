@@ -18,6 +18,7 @@ from etchline.datasets import load_dataset  # noqa: E402
 from etchline.errors import DatasetError, SettingsError, TrainingError, WeightsError  # noqa: E402
 from etchline.network.line_network import LineNetwork  # noqa: E402
 from etchline.network.weights import load_weights, save_weights  # noqa: E402
+from etchline.storage.locks import locked  # noqa: E402
 from etchline.training.recipe import Recipe, load_recipe  # noqa: E402
 from etchline.training.runs import TrainRequest, choose_device, run_size, train  # noqa: E402
 from etchline.training.stages import Learner  # noqa: E402
@@ -157,6 +158,16 @@ def test_a_killed_run_ends_with_the_same_weights(whole, bars, tmp_path):
     assert same(
         weights(whole[0] / "patch/weights.safetensors"), weights(tmp_path / "out/patch/weights.safetensors")
     )
+
+
+def test_what_another_training_reads_is_left(bars, tmp_path):
+    """Patch and full may be trained side by side in one folder: the last one removes the prepared images."""
+    recipe = TINY.changed("optimiser", betti_epochs=0)
+    with locked(tmp_path / "cache.lock", shared=True):
+        train(request(bars, tmp_path, recipe, model="patch"))
+        assert list((tmp_path / "cache").glob("*.npy"))
+    train(request(bars, tmp_path, recipe, model="full"))
+    assert not list(tmp_path.glob("cache*"))
 
 
 def test_two_processes_make_the_same_run(bars, tmp_path):
