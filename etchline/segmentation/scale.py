@@ -38,6 +38,7 @@ _MEASURED_AT_PX = 24.0
 _CLOSE = 1.2
 _ROUNDS = 4
 _MOST_ENLARGED = 2.0  # noise grows with the image
+_MOST_REDUCED = 1 / 16  # a window is read as a whole: 8192 px of the image then
 # Grey levels of 255: a weaker signal is that of an image without lines.
 _LEAST_SIGNAL = 6.0
 _SQUARE = np.ones((3, 3), np.uint8)
@@ -165,7 +166,8 @@ def estimate_pitch(source: WindowSource, normalisation: Normalisation) -> PitchE
     """The pitch of the lines of an image's field, from at most nine windows of 512 px, evenly spread.
 
     Pitches from about 6 px to half the field's longer side are found, else none. What is found is measured
-    again at the scale that makes it about 24 px: so the same chip gives the same pitch at any magnification.
+    again at the scale that makes it about 24 px (above 384 px: more), so that the same chip gives the same
+    pitch at any magnification.
     """
     factor, estimate = 1.0, PitchEstimate(None, 0.0)
     for _ in range(_ROUNDS):
@@ -173,7 +175,8 @@ def estimate_pitch(source: WindowSource, normalisation: Normalisation) -> PitchE
         if estimate.pitch_px is None:
             break
         estimate = PitchEstimate(round(estimate.pitch_px / factor, 2), estimate.certainty)
-        wanted = min(_MEASURED_AT_PX / (estimate.pitch_px or 1.0), _MOST_ENLARGED)
+        wanted = _MEASURED_AT_PX / (estimate.pitch_px or 1.0)
+        wanted = min(max(wanted, _MOST_REDUCED), _MOST_ENLARGED)
         if max(wanted / factor, factor / wanted) < _CLOSE:
             break
         factor = wanted
