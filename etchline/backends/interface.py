@@ -41,7 +41,7 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """What runs, for the record: engine, device, precision."""
+        """What runs, for the record: engine and its version, device, precision."""
         ...
 
     @property

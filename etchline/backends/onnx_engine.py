@@ -127,7 +127,7 @@ class OnnxBackend:
     def name(self) -> str:
         """See `Backend.name`; the provider is the one that runs."""
         provider = next(iter(self._roles.values())).provider
-        return f"onnxruntime {self.settings.device} {provider} float32"
+        return f"onnxruntime {onnxruntime.__version__} {self.settings.device} {provider} float32"
 
     @property
     def roles(self) -> tuple[Role, ...]:

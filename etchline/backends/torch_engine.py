@@ -84,7 +84,7 @@ class TorchBackend:
     @property
     def name(self) -> str:
         """See `Backend.name`."""
-        return f"torch {self.settings.device} {self.settings.precision}"
+        return f"torch {torch.__version__} {self.settings.device} {self.settings.precision}"
 
     @property
     def roles(self) -> tuple[Role, ...]:

@@ -5,6 +5,7 @@ import dataclasses
 import platform
 import time
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -215,10 +216,14 @@ def _record(
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of etchline and of what the pixels of a result depend on, for the record."""
+    """Versions of etchline and of what the pixels of a result depend on, for the record.
+
+    That of the engine which ran the networks stands in its name, see `NetworkOptions.backend`.
+    """
     return {
         "etchline": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "opencv": cv2.__version__,
+        "scikit-image": metadata.version("scikit-image"),
     }

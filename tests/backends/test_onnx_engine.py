@@ -37,7 +37,7 @@ class TestOnnxruntime(BackendContract):
             assert one.score_b == pytest.approx(other.score_b, abs=1e-5)
 
     def test_the_provider_stands_in_the_name(self, backend):
-        assert backend.name == "onnxruntime cpu CPUExecutionProvider float32"
+        assert backend.name == f"onnxruntime {onnxruntime.__version__} cpu CPUExecutionProvider float32"
 
     def test_another_provider_than_the_asked_one_is_refused(self, small_onnx, monkeypatch):
         """Here onnxruntime has CUDA built in, but no device: alone it would go on with the CPU."""

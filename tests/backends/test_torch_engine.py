@@ -20,7 +20,7 @@ class TestTorch(BackendContract):
         half = TorchBackend(networks(), TorchSettings(precision="bfloat16"))
         images = batch(32)
         one, other = backend.infer("patch", *images), half.infer("patch", *images)
-        assert half.name == "torch cpu bfloat16"
+        assert half.name == f"torch {torch.__version__} cpu bfloat16"
         difference = one.probability_bhw.astype(int) - other.probability_bhw
         assert np.abs(difference).mean() < 8
 

@@ -80,7 +80,7 @@ def test_graphs_are_made_once(small_onnx, cache):
 
 def test_a_bundle_with_graphs_needs_no_cache(small_onnx, cache):
     bundle = small_onnx.bundle
-    assert open_engine(bundle.folder, bundle.digest, "onnxruntime").name.startswith("onnxruntime cpu")
+    assert open_engine(bundle.folder, bundle.digest, "onnxruntime").name.startswith("onnxruntime ")
     assert exports(cache) == 0
     assert not cache_folder().exists()
 
@@ -199,7 +199,7 @@ def test_where_the_cache_is(monkeypatch):
 
 def test_which_engine_auto_takes(small_onnx, cache, monkeypatch):
     bundle = small_onnx.bundle
-    assert open_engine(bundle.folder, bundle.digest).name == "torch cpu float32"
+    assert open_engine(bundle.folder, bundle.digest).name.startswith("torch ")
     open_engine.cache_clear()
     monkeypatch.setattr(segmenting, "_lacks", lambda *names: "torch" if "torch" in names else None)
     assert open_engine(bundle.folder, bundle.digest).name.startswith("onnxruntime")

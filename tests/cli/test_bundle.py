@@ -88,7 +88,7 @@ def test_segment_with_a_bundle(bundle, tmp_path):
     assert record["options"]["network"] == {
         "policy": "guarded",
         "scale": "auto",
-        "backend": "torch cpu float32",
+        "backend": f"torch {torch.__version__} cpu float32",
     }
     assert record["scale"] == 1.0
     assert record["segmenter"]["pitch_px"] == pytest.approx(40, rel=0.05)

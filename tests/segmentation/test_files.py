@@ -61,7 +61,7 @@ def test_the_record_says_what_was_done(item, tmp_path):
     )
     assert (stored["image"]["pixel_size_nm"], stored["scale"]) == (4.0, 1.0)
     assert stored["bundle"] == {"name": "level", "digest": "0" * 64}
-    assert set(stored["versions"]) == {"etchline", "python", "numpy", "opencv"}
+    assert set(stored["versions"]) == {"etchline", "python", "numpy", "opencv", "scikit-image"}
     assert stored["segmenter"].keys() == {"level"}
     assert stored["timings_s"].keys() == {"segment", "overlay", "total"}
     assert stored["counts"]["cells"] == len(stored["cells"]) == len(record.cells) == 6
