@@ -1,6 +1,5 @@
 import dataclasses
 import hashlib
-import json
 import os
 import pickle
 import re
@@ -10,18 +9,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from etchline import __version__  # noqa: E402
 from etchline.backends.torch_engine import TorchBackend  # noqa: E402
 from etchline.bundle import (  # noqa: E402
     ArbitrationPart,
-    ConfidencePart,
     NetworkPart,
-    ProvenancePart,
-    ViewsPart,
     load_bundle,
 )
 from etchline.bundle.golden import check_golden, golden_iou  # noqa: E402
-from etchline.bundle.saving import BundleContents, save_bundle  # noqa: E402
+from etchline.bundle.saving import save_bundle  # noqa: E402
 from etchline.bundle.segmenting import (  # noqa: E402
     LazyBackend,
     NetworkChoice,
@@ -33,49 +28,11 @@ from etchline.bundle.segmenting import (  # noqa: E402
 )
 from etchline.bundle.torch_networks import torch_backend  # noqa: E402
 from etchline.errors import BundleError, OutputError, SettingsError, WeightsError  # noqa: E402
-from etchline.images import encode_png  # noqa: E402
 from etchline.network.line_network import LineNetwork  # noqa: E402
 from etchline.network.sizes import SIZES, NetworkSize  # noqa: E402
-from etchline.segmentation.confidence import default_calibration  # noqa: E402
 from etchline.segmentation.scale import PitchRange  # noqa: E402
 from etchline.storage import atomic_path  # noqa: E402
-
-SMALL = dataclasses.replace(SIZES["nano"], input_px=64)
-
-
-def patch(edge=32):
-    image = np.full((edge, edge), 40, np.uint8)
-    image[:, edge // 4 : edge // 2] = 220
-    return image
-
-
-def contents(**changes):
-    torch.manual_seed(0)
-    given = {
-        "name": "random",
-        "networks": {"full": LineNetwork(SMALL), "patch": LineNetwork(SMALL)},
-        "golden_patch_hw": patch(),
-        "arbitration": ArbitrationPart(policy="guarded"),
-        "confidence": ConfidencePart(cells=default_calibration()),
-        "provenance": ProvenancePart(code_version=__version__, recipe={"steps": 0}),
-        "views": ViewsPart(full_view_px=100),
-        "trained_pitch": PitchRange(8.0, 60.0),
-        "validation": {"rate": 0.5},
-    }
-    return BundleContents(**{**given, **changes})
-
-
-@pytest.fixture
-def folder(tmp_path):
-    save_bundle(tmp_path / "bundle", contents())
-    return tmp_path / "bundle"
-
-
-def edit(folder, change):
-    path = folder / "bundle.json"
-    manifest = json.loads(path.read_text())
-    change(manifest)
-    path.write_text(json.dumps(manifest))
+from tests.bundle.small_bundle import SMALL, contents, edit, patch  # noqa: E402
 
 
 def test_there_and_back(tmp_path):
@@ -336,40 +293,6 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 def test_the_golden_patch_must_be_a_view(tmp_path):
     with pytest.raises(BundleError, match=r"golden patch uint8 \(30, 30\): must be uint8 \(32, 32\)"):
         save_bundle(tmp_path / "b", contents(golden_patch_hw=patch(30)))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            {"embed_dim": 4096},
-            r"patch_embed.proj.weight is \(\d+, 3, 7, 7\), the network needs \(4096, 3, 7, 7\)",
-        ),
-        ({"background_size": 2048}, r"trunk.pos_embed is .*, the network needs \(1, \d+, 2048, 2048\)"),
-        ({"mlp_dim": 8192}, r"mlp.layers.0.weight is .*, the network needs \(8192, \d+\)"),
-        ({"stages": [256, 256, 256, 256]}, r"\d blocks of the image encoder, the network has 1024"),
-        ({"decoder_heads": 5}, "no network can be built of .*decoder_heads=5"),
-    ],
-)
-def test_a_network_that_its_weights_are_not_is_not_built(folder, change, message):
-    edit(folder, lambda m: m["networks"]["patch"].update(change))
-    with pytest.raises(WeightsError, match=message):
-        torch_backend(load_bundle(folder))
-
-
-def test_the_golden_mask_must_be_of_the_patch(folder):
-    """What is in a bundle may be written by anybody, with the right digest."""
-    for name, picture, message in (
-        ("mask", np.zeros((5, 7), np.uint8), r"golden/mask\.png is \(5, 7\), golden/patch\.png \(32, 32\)"),
-        ("patch", np.zeros((32, 32), np.uint16), r"golden/patch\.png is uint16, not uint8"),
-    ):
-        data = encode_png(picture)
-        (folder / f"golden/{name}.png").write_bytes(data)
-        part = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-        edit(folder, lambda m, name=name, part=part: m["files"].update({f"golden/{name}.png": part}))
-        bundle = load_bundle(folder)
-        with pytest.raises(BundleError, match=message):
-            check_golden(bundle, torch_backend(bundle))
 
 
 def test_the_golden_patch_tells_a_wrong_engine(folder):
