@@ -41,7 +41,7 @@ def test_both_models_with_a_line_for_each_epoch(folder):
     assert result.exit_code == 0, result.stderr
     assert "patch: validation ESD" in result.stdout
     assert "full: validation ESD" in result.stdout
-    assert "506,524 of 506,524 parameters trained" in result.stdout
+    assert "820,748 of 820,748 parameters trained" in result.stdout
     assert "patch epoch 1/1: loss " in result.stderr
     assert " images/s, best" in result.stderr
 

@@ -173,7 +173,8 @@ def test_what_another_training_reads_is_left(bars, tmp_path):
 def test_two_processes_make_the_same_run(bars, tmp_path):
     """They share batches, the last with one sample, and validation, and go on with what one has begun."""
     pytest.importorskip("topolosses")
-    recipe = TINY.changed("sampling", samples_per_epoch=13, batch_images=3)
+    # Muon makes steps of one size of whatever rounding leaves of small gradients.
+    recipe = TINY.changed("sampling", samples_per_epoch=13, batch_images=3).changed("optimiser", kind="adamw")
     (alone,) = train(request(bars, tmp_path / "alone", recipe, model="patch"))
     with pytest.raises(KeyboardInterrupt):
         train(request(bars, tmp_path / "out", recipe, model="patch"), Log(stop_at=3))
@@ -201,7 +202,7 @@ def test_two_processes_make_the_same_run(bars, tmp_path):
         assert one["betti_loss"] == pytest.approx(two["betti_loss"], rel=1e-3)
     one, two = (weights(tmp_path / name / "patch/weights.safetensors") for name in ("alone", "out"))
     worst = max(float((one[name] - two[name]).abs().max()) for name in one)
-    assert worst < 1e-3
+    assert worst < 2e-4
 
 
 def test_a_finished_run_is_left_alone(whole, bars):
