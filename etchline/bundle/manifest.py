@@ -77,7 +77,7 @@ class ViewsPart(_Part):
     """
 
     min_overlap: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
-    full_view_px: Annotated[int, Field(ge=2)] | None = None
+    full_view_px: Annotated[int, Field(ge=32, le=1 << 20)] | None = None
     orientations: Orientations = 1
 
 

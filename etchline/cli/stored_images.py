@@ -4,10 +4,13 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from etchline.cli.stored import work_root
+from etchline.contours import ContourFormat
 from etchline.segmentation.inputs import SegmentInput
-from etchline.segmentation.record import SegmentRecord, read_record
+from etchline.segmentation.record import SegmentRecord, read_record, write_record
+from etchline.segmentation.result_files import possible_outputs
 from etchline.storage import S3Uri, open_store
 
 
@@ -42,28 +45,39 @@ class StoredImages:
             yield
             made = read_record(record_path)
             if made is not None and made != earlier:
-                self._take_results(record_path, made)
+                self._take_results(record_path, made, earlier)
 
     def _uri(self, path: Path) -> S3Uri:
         bucket, *parts = path.relative_to(self.root).parts
         return S3Uri(bucket, "/".join(parts))
 
     def _bring_results(self, record_path: Path) -> SegmentRecord | None:
-        """The record of an earlier run; empty files stand for those of its results that exist."""
+        """The record of an earlier run; empty files stand for those of its results that exist, and for
+        layouts of the names that contours would have.
+        """
         there = open_store(str(self._uri(record_path)))
-        if there.kind() != "file":
-            return None
-        there.download("", record_path)
+        if there.kind() == "file":
+            there.download("", record_path)
         earlier = read_record(record_path)
-        for path in _outputs(record_path, earlier):
+        contours = [record_path.with_suffix(f".{ending}") for ending in get_args(ContourFormat)]
+        for path in {*contours, *_outputs(record_path, earlier)}:
             if open_store(str(self._uri(path))).kind() == "file":
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
         return earlier
 
-    def _take_results(self, record_path: Path, made: SegmentRecord) -> None:
+    def _take_results(self, record_path: Path, made: SegmentRecord, earlier: SegmentRecord | None) -> None:
         """Uploads the results, the record last, so that it never speaks of results that are not there."""
-        for path in (*_outputs(record_path, made), record_path):
+        record = open_store(str(self._uri(record_path)))
+        if earlier is not None:
+            # Names what is there until the results are, which is no run's outcome: an interrupt is noticed.
+            pending = record_path.with_suffix(".pending")
+            write_record(pending, made.model_copy(update={"outputs": earlier.outputs + made.outputs}))
+            record.upload(pending, "")
+            pending.unlink()
+        for path in _outputs(record_path, made):
             open_store(str(self._uri(path))).upload(path, "")
+        record.upload(record_path, "")
 
 
 def stored_images() -> StoredImages | None:
@@ -89,6 +103,6 @@ def _empty(path: Path) -> None:
 
 
 def _remove_results(record_path: Path) -> None:
-    for path in _outputs(record_path, read_record(record_path)):
-        path.unlink(missing_ok=True)
+    for name in possible_outputs(record_path.stem):
+        record_path.with_name(name).unlink(missing_ok=True)
     record_path.unlink(missing_ok=True)

@@ -77,15 +77,20 @@ def read_network(size: NetworkSize, path: Path) -> LineNetwork:
 
 
 def _telling_shapes(size: NetworkSize) -> dict[str, tuple[int, ...]]:
-    """Of a few tensors, from which those of all others follow but for the number of blocks."""
+    """Of tensors that grow with every number of the size, the largest ones among them: a file that has them
+    is within a small factor of the network.
+    """
     trunk, width = "image_encoder.trunk", size.embed_dim
-    first = "sam_mask_decoder.transformer.layers.0.mlp.layers.0.weight"
+    decoder = "sam_mask_decoder.transformer.layers.0"
+    widths = [width << stage for stage, blocks in enumerate(size.stages) for _ in range(blocks)]
     return {
         f"{trunk}.patch_embed.proj.weight": (width, 3, 7, 7),
         f"{trunk}.pos_embed": (1, width, size.background_size, size.background_size),
         f"{trunk}.pos_embed_window": (1, width, size.window_spec[0], size.window_spec[0]),
         "no_mem_embed": (1, 1, size.d_model),
-        first: (size.mlp_dim, size.d_model),
+        **{f"{_BLOCKS}{at}.mlp.layers.0.weight": (4 * wide, wide) for at, wide in enumerate(widths)},
+        f"{decoder}.self_attn.q_proj.weight": (size.d_model, size.d_model),
+        f"{decoder}.mlp.layers.0.weight": (size.mlp_dim, size.d_model),
     }
 
 

@@ -26,6 +26,10 @@ _SET = reached_steps((1,))
 REFERENCE_PX = 512
 """Limits on speckles are per square of this edge."""
 
+_MOST_SPECKLES = 1_000_000
+_LARGEST_SPOT_PX = 1024
+"""So many rows around a row of cells are in memory."""
+
 
 @dataclass(frozen=True)
 class ArbitrationLimits:
@@ -65,8 +69,10 @@ class ArbitrationLimits:
 
     def __post_init__(self) -> None:
         for name in ("patch_speckles", "full_speckles"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"arbitration limit {name}={getattr(self, name)}: must be 1 or more")
+            if not 1 <= getattr(self, name) <= _MOST_SPECKLES:
+                raise SettingsError(
+                    f"arbitration limit {name}={getattr(self, name)}: must lie in [1, {_MOST_SPECKLES}]"
+                )
         for name in ("agree_share", "guarded_agree_share", "spot_mean_below", "fallback_below"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(f"arbitration limit {name}={getattr(self, name)}: must lie in [0, 1]")
@@ -74,8 +80,10 @@ class ArbitrationLimits:
             raise SettingsError(
                 f"arbitration limit second_opinion={self.second_opinion}: must lie in [0, 0.5]"
             )
-        if self.spot_px < 0:
-            raise SettingsError(f"arbitration limit spot_px={self.spot_px}: must not be negative")
+        if not 0 <= self.spot_px <= _LARGEST_SPOT_PX:
+            raise SettingsError(
+                f"arbitration limit spot_px={self.spot_px}: must lie in [0, {_LARGEST_SPOT_PX}]"
+            )
         if not 0 <= self.edge_below < float("inf"):
             raise SettingsError(
                 f"arbitration limit edge_below={self.edge_below}: must be a finite number of 0 or more"

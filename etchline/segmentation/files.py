@@ -132,19 +132,22 @@ def _make(source: WindowSource, results: ResultFiles, bundle: SegmentBundle, cho
         confidence = stack.enter_context(open_sink(results.confidence, source.height, source.width))
         sinks = Sinks(mask, confidence, probability, overlay)
         result = segment_source(source, bundle.segmenter, sinks, bundle.calibration, bundle.settings)
+        clock.lap("segment")
+        shapes = None
+        if probability:
+            cells = [CellConfidence(cell.box_xyxy, cell.confidence) for cell in result.cells]
+            shapes = trace_lines(probability.pixels_hw, cells, source.field_rows)
+            clock.lap("contours")
+        # From here to the record no file says whose the others are: only writing is left.
         results.withdraw()
-    clock.lap("segment")
-    flagged = [cell.box_xyxy for cell in result.cells if cell.reasons]
-    write_picture(results.overlay, overlay.picture(flagged))
-    clock.lap("overlay")
-    if probability:
-        cells = [CellConfidence(cell.box_xyxy, cell.confidence) for cell in result.cells]
-        shapes = trace_lines(probability.pixels_hw, cells, source.field_rows)
-        pixel_size_nm = chosen.pixel_size_nm or source.metadata.pixel_size_nm
-        for ending in results.contours:
-            path = results.path(f".{ending}")
-            write_contours(path, ending, shapes, (source.height, source.width), pixel_size_nm)
-        clock.lap("contours")
+        flagged = [cell.box_xyxy for cell in result.cells if cell.reasons]
+        write_picture(results.overlay, overlay.picture(flagged))
+        if shapes is not None:
+            pixel_size_nm = chosen.pixel_size_nm or source.metadata.pixel_size_nm
+            for ending in results.contours:
+                path = results.path(f".{ending}")
+                write_contours(path, ending, shapes, (source.height, source.width), pixel_size_nm)
+    clock.lap("write")
     return _Made(result, clock.laps_s)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from etchline.datasets import MANIFEST, load_dataset
 from etchline.errors import ImageError, SettingsError
 from etchline.images import is_image_path
-from etchline.segmentation.record import read_record
+from etchline.segmentation.record import recorded_outputs
 from etchline.storage import files_below
 
 PICTURE_SUFFIXES = ("_lines", "_confidence", "_overlay")
@@ -91,8 +91,8 @@ def _is_result(path: Path) -> bool:
     """Whether an earlier run wrote `path`: its name ends like a result and the record names it."""
     for suffix in PICTURE_SUFFIXES:
         if path.stem.endswith(suffix):
-            record = read_record(path.with_name(path.stem.removesuffix(suffix) + ".json"))
-            return record is not None and path.name in record.outputs
+            named = recorded_outputs(path.with_name(path.stem.removesuffix(suffix) + ".json"))
+            return path.name in (named or ())
     return False
 
 
@@ -113,6 +113,7 @@ def _without_conflicts(inputs: list[SegmentInput], out_dir: Path) -> list[Segmen
                 target = out_dir / f"{item.stem}{suffix}{ending}"
                 if target.resolve() in images:
                     raise SettingsError(
-                        f"{item.image}: its result {target} would overwrite an input; choose another --out"
+                        f"{item.image}: its result {target} would overwrite an input; "
+                        "choose another --out, or remove it if an interrupted run left it"
                     )
     return list(by_stem.values())

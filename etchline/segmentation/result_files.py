@@ -3,18 +3,17 @@
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from etchline.contours import ContourFormat
 from etchline.errors import ImageError
 from etchline.images import WindowSource
 from etchline.images.formats import image_format
-from etchline.segmentation.inputs import SegmentInput
+from etchline.segmentation.inputs import PICTURE_SUFFIXES, SegmentInput
 from etchline.segmentation.record import (
     ImageRecord,
     SegmentRecord,
     is_foreign,
-    read_record,
     recorded_outputs,
 )
 
@@ -102,23 +101,30 @@ class ResultFiles:
             _refuse(image, "record", self.record)
         recorded = recorded_outputs(self.record)
         for name in self.outputs:
-            unknown = recorded is not None and name not in recorded and name not in self.pictures
+            unknown = name not in (recorded or ()) and name not in self.pictures
             if unknown and (self.folder / name).exists():
                 _refuse(image, "contours", self.folder / name)
 
     def withdraw(self) -> None:
-        """Removes the record, then what it names but for pictures that are about to be replaced.
+        """Removes the record, then those results of this image that it names, but for pictures that are about
+        to be replaced.
 
-        Contours of an earlier run are never left beside a later mask.
+        Contours of an earlier run, of any version, are never left beside a later mask.
         """
-        earlier = read_record(self.record)
+        earlier = recorded_outputs(self.record) or set()
         # What cannot be removed cannot be replaced either, and that is told where it is written.
         with contextlib.suppress(OSError):
             self.record.unlink(missing_ok=True)
-        for name in earlier.outputs if earlier else ():
-            if name not in self.pictures and Path(name).name == name:  # a record may say anything
-                with contextlib.suppress(OSError):
-                    (self.folder / name).unlink(missing_ok=True)
+        # A record may name anything, the image itself too.
+        for name in earlier & possible_outputs(self.name) - set(self.pictures):
+            with contextlib.suppress(OSError):
+                (self.folder / name).unlink(missing_ok=True)
+
+
+def possible_outputs(name: str) -> set[str]:
+    """The names of all results, but the record, that an image may have whose results begin with `name`."""
+    pictures = {f"{name}{suffix}{ending}" for suffix in PICTURE_SUFFIXES for ending in (".png", ".tif")}
+    return pictures | {f"{name}.{ending}" for ending in get_args(ContourFormat)}
 
 
 def describe(source: WindowSource, name: str, sha256: str, pixel_size_nm: float | None) -> ImageRecord:

@@ -120,16 +120,19 @@ def _cache(out_dir: Path, ranks: Ranks) -> Iterator[None]:
     if not ranks.is_first:
         yield
         return
-    lock, is_finished = out_dir / LOCK, False
+    lock, is_shared, is_finished = out_dir / LOCK, False, False
     try:
         with contextlib.ExitStack() as held:
             # Some file systems have no locks; that nothing can be written is told when something is.
             with contextlib.suppress(OSError):
                 out_dir.mkdir(parents=True, exist_ok=True)
                 held.enter_context(locked(lock, shared=True))
+                is_shared = True
             yield
         is_finished = True
     finally:
+        if is_finished and not is_shared:
+            shutil.rmtree(out_dir / CACHE, ignore_errors=True)
         with contextlib.suppress(OSError), locked(lock, wait=False) as is_last:
             if is_last and is_finished:
                 shutil.rmtree(out_dir / CACHE, ignore_errors=True)

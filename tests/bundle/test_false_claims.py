@@ -1,9 +1,12 @@
 """Bundles whose manifest says of their networks and pictures what is not true."""
 
+import dataclasses
 import hashlib
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 pytest.importorskip("torch", reason="the extra `train` is not installed")
 
@@ -12,6 +15,7 @@ from etchline.bundle.golden import check_golden
 from etchline.bundle.torch_networks import torch_backend
 from etchline.errors import BundleError, WeightsError
 from etchline.images import encode_png
+from etchline.network.weights import read_network
 from tests.bundle.small_bundle import edit
 
 
@@ -32,6 +36,24 @@ def test_a_network_that_its_weights_are_not_is_not_built(folder, change, message
     edit(folder, lambda m: m["networks"]["patch"].update(change))
     with pytest.raises(WeightsError, match=message):
         torch_backend(load_bundle(folder))
+
+
+def test_weights_that_fit_in_part_do_not_make_a_large_network(folder):
+    """What a network needs grows with squares of its widths; the file must have grown as much."""
+    path = folder / "patch/weights.safetensors"
+    weights = load_file(path)
+    size = load_bundle(folder).manifest.networks["patch"].size
+    wide = 2048
+    trunk = "image_encoder.trunk"
+    for name, shape in {
+        f"{trunk}.patch_embed.proj.weight": (wide, 3, 7, 7),
+        f"{trunk}.pos_embed": (1, wide, size.background_size, size.background_size),
+        f"{trunk}.pos_embed_window": (1, wide, size.window_spec[0], size.window_spec[0]),
+    }.items():
+        weights[name] = torch.zeros(shape, dtype=torch.float16)
+    save_file(weights, path)
+    with pytest.raises(WeightsError, match=r"blocks\.0\.mlp.* is .*, the network needs \(8192, 2048\)"):
+        read_network(dataclasses.replace(size, embed_dim=wide), path)
 
 
 def test_the_golden_mask_must_be_of_the_patch(folder):

@@ -146,7 +146,7 @@ def test_lines_are_no_speckles():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"patch_speckles": 0}, "patch_speckles=0: must be 1 or more"),
+        ({"patch_speckles": 0}, "patch_speckles=0: must lie in"),
         ({"full_speckles": -5}, "full_speckles=-5"),
         ({"agree_share": 1.5}, r"agree_share=1.5: must lie in \[0, 1\]"),
         ({"guarded_agree_share": -0.1}, "guarded_agree_share=-0.1"),

@@ -63,7 +63,7 @@ def test_the_record_says_what_was_done(item, tmp_path):
     assert stored["bundle"] == {"name": "level", "digest": "0" * 64}
     assert set(stored["versions"]) == {"etchline", "python", "numpy", "opencv", "scikit-image"}
     assert stored["segmenter"].keys() == {"level"}
-    assert stored["timings_s"].keys() == {"segment", "overlay", "total"}
+    assert stored["timings_s"].keys() == {"segment", "write", "total"}
     assert stored["counts"]["cells"] == len(stored["cells"]) == len(record.cells) == 6
     assert stored["cells"][0].keys() == {"box_xyxy", "source", "confidence", "flagged", "reasons"}
     assert read_record(tmp_path / "out/ic01/a.json") == record
@@ -172,13 +172,37 @@ def test_results_that_are_no_longer_asked_for_go(item, tmp_path):
     assert (tmp_path / "out/ic01/a.oas").exists()
 
 
-def test_a_record_cannot_remove_files_elsewhere(item, tmp_path):
-    record, _ = run(item, tmp_path / "out")
-    (tmp_path / "out" / "keep.txt").write_text("mine")
-    forged = record.model_copy(update={"outputs": (*record.outputs, "../keep.txt")})
-    (tmp_path / "out/ic01/a.json").write_text(forged.model_dump_json(by_alias=True))
-    run(item, tmp_path / "out")
-    assert (tmp_path / "out" / "keep.txt").exists()
+def test_contours_of_another_versions_record_go_too(item, tmp_path):
+    run(item, tmp_path / "out", contours=("oas",))
+    record = tmp_path / "out/ic01/a.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "of_another_version": 1}))
+    assert run(item, tmp_path / "out", contours=("geojson",))[1]
+    assert not record.with_suffix(".oas").exists()
+
+
+def test_a_record_cannot_remove_other_files(tmp_path):
+    """Neither elsewhere nor, where results lie beside their images, the image."""
+    write_image(tmp_path / "a.png", tracks(100, 140))
+    image = SegmentInput(tmp_path / "a.png", PurePosixPath("a"))
+    record, _ = run(image, tmp_path)
+    others = ("../keep.txt", "a.png", "notes.txt", "b_lines.png")
+    (tmp_path.parent / "keep.txt").write_text("mine")
+    for name in others[2:]:
+        (tmp_path / name).write_text("mine")
+    forged = record.model_copy(update={"outputs": (*record.outputs, *others)})
+    (tmp_path / "a.json").write_text(forged.model_dump_json(by_alias=True))
+    assert run(image, tmp_path)[1]
+    assert all((tmp_path / name).exists() for name in others)
+
+
+def test_a_layout_beside_what_is_no_record_is_not_overwritten(item, tmp_path):
+    folder = tmp_path / "out/ic01"
+    folder.mkdir(parents=True)
+    (folder / "a.json").write_text("// their settings")
+    (folder / "a.gds").write_bytes(b"their design")
+    with pytest.raises(ImageError, match=r"contours would overwrite .*a\.gds"):
+        run(item, tmp_path / "out", contours=("gds",))
+    assert (folder / "a.gds").read_bytes() == b"their design"
 
 
 def test_the_pixel_size_of_the_dataset_holds_unless_the_user_says_otherwise(item, tmp_path):
@@ -193,6 +217,19 @@ def test_a_bad_image_leaves_older_results_alone(item, tmp_path):
     item.image.write_bytes(item.image.read_bytes()[:200])
     with pytest.raises(ImageError, match=r"a\.png"):
         run(item, tmp_path / "out")
+    assert {path: path.read_bytes() for path in (tmp_path / "out/ic01").iterdir()} == before
+
+
+def test_an_interrupt_while_lines_are_traced_leaves_what_was_there(item, tmp_path, monkeypatch):
+    run(item, tmp_path / "out", contours=("gds",))
+    before = {path: path.read_bytes() for path in (tmp_path / "out/ic01").iterdir()}
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "trace_lines", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(item, tmp_path / "out", contours=("gds",), overwrite=True)
     assert {path: path.read_bytes() for path in (tmp_path / "out/ic01").iterdir()} == before
 
 
