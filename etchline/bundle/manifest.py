@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from etchline.backends.interface import GRAPHS, ROLES, GraphName, Role
 from etchline.backends.turning import Orientations
 from etchline.errors import BundleError, SettingsError
-from etchline.network.sizes import NetworkSize, SizeName
+from etchline.network.sizes import LARGEST_INPUT_PX, NetworkSize, SizeName
 from etchline.segmentation.arbitration import ArbitrationLimits, Policy
 from etchline.segmentation.confidence import CellCalibration
+from etchline.segmentation.network_settings import LARGEST_VIEW_PX, LEAST_VIEW_PX
 from etchline.segmentation.prompting import PromptSettings
 from etchline.segmentation.scale import PitchRange
 
@@ -29,7 +30,10 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # Twice and more of SAM2's largest. The weights bound the rest (`read_network`), but not the input's edge.
 _Count = Annotated[int, Field(ge=1, le=256)]
 _Width = Annotated[int, Field(ge=1, le=8192)]
-_Edge = Annotated[int, Field(ge=1, le=2048)]
+_Edge = Annotated[int, Field(ge=1, le=LARGEST_INPUT_PX)]
+
+
+_LEAST_WINDOW = 16  # the windows of SAM2's own networks, whatever the input
 
 
 class _Part(BaseModel):
@@ -51,6 +55,19 @@ class NetworkPart(_Part):
     mlp_dim: _Width
     decoder_heads: _Count
     object_scores: bool
+
+    @model_validator(mode="after")
+    def _attention_is_bounded(self) -> "NetworkPart":
+        """No weight says over how many tokens blocks attend, but their work grows with its square."""
+        for stage, window in enumerate(self.window_spec):
+            if window > max(_LEAST_WINDOW, self.input_px // 4 >> stage):
+                raise ValueError(f"window_spec[{stage}]={window}: larger than what that stage sees")
+        early = sum(self.stages[:2])
+        if any(block < early for block in self.global_att_blocks):
+            raise ValueError(
+                f"global_att_blocks={list(self.global_att_blocks)}: one is in the first two stages"
+            )
+        return self
 
     @classmethod
     def of(cls, size: NetworkSize) -> "NetworkPart":
@@ -77,7 +94,7 @@ class ViewsPart(_Part):
     """
 
     min_overlap: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
-    full_view_px: Annotated[int, Field(ge=32, le=1 << 20)] | None = None
+    full_view_px: Annotated[int, Field(ge=LEAST_VIEW_PX, le=LARGEST_VIEW_PX)] | None = None
     orientations: Orientations = 1
 
 

@@ -11,6 +11,8 @@ SizeName = Literal["nano", "tiny", "small", "base_plus", "large"]
 # mask decoder reads from; one stage more is computed and thrown away ("scalp").
 EMBEDDING_STRIDE = 16
 INPUT_STRIDE = 32
+LARGEST_INPUT_PX = 2048
+"""Twice SAM2's: attention grows with the input's fourth power."""
 
 
 @dataclass(frozen=True)

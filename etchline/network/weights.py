@@ -3,7 +3,6 @@
 Nothing here executes what a file says: pickles are read with `weights_only=True`, or not at all.
 """
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -112,7 +111,8 @@ def assign_weights(network: LineNetwork, weights: Mapping[str, Tensor], origin: 
         lacking, unknown = first_few(missing) or "nothing", first_few(surplus) or "nothing"
         raise WeightsError(
             f"{origin}: not the weights of a {network.size.name} network: missing {lacking}; "
-            f"surplus {unknown}; give the size that the file was made for"
+            f"surplus {unknown}; give the size that the file was made for, or train anew if "
+            "that size has changed since"
         )
     for name, tensor in wanted.items():
         if found[name].shape != tensor.shape:
@@ -142,14 +142,38 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _load_pickled(path)
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file; give the path of a checkpoint") from error
-    except (OSError, safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (OSError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: no readable safetensors or checkpoint of tensors ({reason})") from error
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
-    if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+    if not isinstance(content, dict) or not all(_is_named_tensor(*item) for item in content.items()):
         raise WeightsError(f"{path}: holds other things than named tensors; give a SAM2 checkpoint")
     return content
+
+
+def _load_pickled(path: Path) -> object:
+    """What a PyTorch checkpoint holds, without executing it."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, MemoryError):
+        raise
+    # Its unpickler fails in any way on damaged files, and where it refuses one it advises to trust it.
+    except Exception as error:
+        raise WeightsError(
+            f"{path}: no readable safetensors or checkpoint of tensors ({type(error).__name__}); "
+            "give a SAM2 checkpoint"
+        ) from error
+
+
+def _is_named_tensor(name: object, tensor: object) -> bool:
+    return (
+        isinstance(name, str)
+        and isinstance(tensor, Tensor)
+        and tensor.layout == torch.strided
+        and not tensor.is_meta
+        and not tensor.is_complex()
+    )

@@ -11,6 +11,8 @@ from etchline.segmentation.scale import PitchRange, ScaleSettings
 
 SMALLEST_SCALE, LARGEST_SCALE = 1 / 64, 64.0
 """Factors outside are slips of the hand: a view would be of one pixel, or of a whole chip."""
+LEAST_VIEW_PX, LARGEST_VIEW_PX = 32, 2**20
+"""Edges of full views; an image is cut into a million of smaller ones."""
 
 
 @dataclass(frozen=True)

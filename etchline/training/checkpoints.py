@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from etchline.errors import WeightsError
+from etchline.errors import OutputError, WeightsError
 from etchline.network.line_network import LineNetwork
 from etchline.network.weights import assign_weights
 from etchline.storage import atomic_path
@@ -72,6 +72,7 @@ class Progress(BaseModel):
         pixel_loss_sum: over these samples.
         betti_loss_sum: likewise.
         dead_epochs: how many of the last epochs gave masks all black or white.
+        dead_colour: which of the two the last one's were.
         records: of the epochs that are done.
     """
 
@@ -84,6 +85,7 @@ class Progress(BaseModel):
     pixel_loss_sum: float = 0.0
     betti_loss_sum: float = 0.0
     dead_epochs: int = 0
+    dead_colour: str | None = None
     records: list[EpochRecord] = []
 
     @property
@@ -113,11 +115,14 @@ def save_state(folder: Path, network: LineNetwork, optimiser: Optimiser, progres
         tensors |= {f"{_RNG}cuda.{index}": state for index, state in enumerate(states)}
     with atomic_path(folder / STATE) as temporary:
         mode = temporary.stat().st_mode
-        safetensors.torch.save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            temporary,
-            metadata={"progress": progress.model_dump_json()},
-        )
+        try:
+            safetensors.torch.save_file(
+                {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+                temporary,
+                metadata={"progress": progress.model_dump_json()},
+            )
+        except safetensors.SafetensorError as error:  # a full disk, too
+            raise OutputError(f"{folder / STATE}: cannot be written ({error})") from error
         temporary.chmod(mode)  # safetensors makes its files private
 
 

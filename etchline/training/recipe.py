@@ -6,6 +6,8 @@ The defaults are the nano network's (`recipes/nano.yaml` says why each differs f
 Source: SAMSEM (Gehrmann et al.), sections 3.4 and 3.5.
 """
 
+import reprlib
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from etchline.backends.turning import Orientations
 from etchline.errors import SettingsError
 from etchline.evaluation.gate.limits import GateLimits
+from etchline.network.sizes import LARGEST_INPUT_PX
+from etchline.segmentation.network_settings import LARGEST_VIEW_PX, LEAST_VIEW_PX
 from etchline.segmentation.scale import PitchRange
 
 MAX_RECIPE_BYTES = 2**20
@@ -39,7 +43,7 @@ class NetworkSettings(_Settings):
     """
 
     size: Literal["nano", "tiny", "small", "base_plus", "large"] = "nano"
-    input_px: Count | None = None
+    input_px: Annotated[int, Field(ge=1, le=LARGEST_INPUT_PX)] | None = None
     parts: tuple[Literal["image_encoder", "prompt_encoder", "mask_decoder"], ...] = Field(
         default=("image_encoder", "prompt_encoder", "mask_decoder"), min_length=1
     )
@@ -69,7 +73,7 @@ class SamplingSettings(_Settings):
     by: Literal["image", "ic"] = "image"
     samples_per_epoch: Count | None = 800
     batch_images: Count = 8
-    full_view_px: Count | None = 384
+    full_view_px: Annotated[int, Field(ge=LEAST_VIEW_PX, le=LARGEST_VIEW_PX)] | None = 384
     min_overlap_share: float = Field(default=0.1, ge=0, le=0.5)
     patch_share: Share = 0.5
     pitch_px: tuple[Positive, Positive] | None = (20.0, 32.0)
@@ -276,10 +280,11 @@ class _UniqueKeys(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
+        mapping = super().construct_mapping(node, deep)  # refuses keys that cannot be counted
+        for key, times in Counter(keys).items():
+            if times > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+        return mapping
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -314,7 +319,7 @@ def parse_recipe(text: str, origin: str = "recipe") -> Recipe:
         raise SettingsError(f"{origin}: larger than {MAX_RECIPE_BYTES // 2**20} MiB; this is no recipe")
     try:
         content = yaml.load(text, Loader=_UniqueKeys)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, AttributeError) as error:  # dates that are none, too
         raise SettingsError(f"{origin}: no valid YAML ({' '.join(str(error).split())})") from error
     return _checked({} if content is None else content, origin)
 
@@ -325,7 +330,9 @@ def _checked(content: object, origin: str) -> Recipe:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        value = "" if first["type"] in ("missing", "value_error") else f", got {str(first['input'])[:60]!r}"
+        # Aliases can make a short text a value that fills the memory.
+        given = first["input"] if isinstance(first["input"], str) else reprlib.repr(first["input"])
+        value = "" if first["type"] in ("missing", "value_error") else f", got {given[:60]!r}"
         raise SettingsError(
             f"{origin}: {place + ': ' if place else ''}{first['msg']}{value}; see docs/training.md"
         ) from error

@@ -6,25 +6,28 @@ log.jsonl             one line for each epoch, see `EpochRecord`
 curves.svg            the log as a picture
 weights.safetensors   the best epoch's weights
 state.safetensors     the last checkpoint's whole state
+pixel.safetensors     the best weights before the Betti stage, until its first epoch is saved
 """
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from etchline.errors import SettingsError
-from etchline.storage import write_text
+from etchline.storage import atomic_path, write_text
 from etchline.training.checkpoints import STATE, Progress
 from etchline.training.curves import curves_svg
 from etchline.training.recipe import Recipe, load_recipe
 
-RECIPE, RUN, LOG, CURVES, WEIGHTS = (
+RECIPE, RUN, LOG, CURVES, WEIGHTS, PIXEL_WEIGHTS = (
     "recipe.yaml",
     "run.json",
     "log.jsonl",
     "curves.svg",
     "weights.safetensors",
+    "pixel.safetensors",
 )
 SCHEMA = 1
 
@@ -43,6 +46,21 @@ class RunFolder:
     def weights(self) -> Path:
         """The best epoch's weights."""
         return self.path / WEIGHTS
+
+    @property
+    def pixel_weights(self) -> Path:
+        """What the Betti stage begins with."""
+        return self.path / PIXEL_WEIGHTS
+
+    def keep_pixel_weights(self) -> None:
+        """Sets the best weights aside, which the Betti stage may replace before its state is saved.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        if not self.pixel_weights.is_file():
+            with atomic_path(self.pixel_weights) as temporary:
+                shutil.copyfile(self.weights, temporary)
 
     @property
     def has_state(self) -> bool:
@@ -87,7 +105,7 @@ class RunFolder:
             content = json.loads((self.path / RUN).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise SettingsError(f"{self.path / RUN}: cannot be read ({error}); remove the folder") from error
-        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        if not isinstance(content, dict) or content.get("schema") != SCHEMA or not _has_facts(content):
             raise SettingsError(f"{self.path / RUN}: no run of schema {SCHEMA}; remove the folder")
         return content
 
@@ -115,3 +133,8 @@ class RunFolder:
                     f"{self.path / RECIPE}: the run has another {section} section than asked for; resume "
                     "with this recipe, or choose another folder"
                 )
+
+
+def _has_facts(run: dict[str, Any]) -> bool:
+    """Whether what `RunFolder.open` compares is there."""
+    return all(isinstance(run.get(name), dict) and "sha256" in run[name] for name in ("dataset", "init"))

@@ -126,7 +126,8 @@ class Trainer:
 
     def _epoch(self, progress: Progress) -> None:
         if progress.epoch == self._recipe.optimiser.pixel_epochs and progress.step == 0:
-            load_weights(self._network, self._folder.weights)
+            self._ranks.by_first(self._folder.keep_pixel_weights)
+            load_weights(self._network, self._folder.pixel_weights)
             self._learner.restart()
         self._learn(progress)
         record = self._record(progress, self.validate())
@@ -140,6 +141,8 @@ class Trainer:
             save_weights(self._network, self._folder.weights)
         self._folder.update(progress, "running", processes=self._ranks.count)
         save_state(self._folder.path, self._network, self._learner.optimiser, progress)
+        if progress.epoch > self._recipe.optimiser.pixel_epochs:
+            self._folder.pixel_weights.unlink(missing_ok=True)
 
     def _learn(self, progress: Progress) -> None:
         self._network.train()
@@ -184,6 +187,7 @@ class Trainer:
         settings, best = self._recipe.optimiser, progress.best
         stage, dice = stage_of(progress.epoch, settings), verdict.pixels.dice or 0.0
         progress.dead_epochs = progress.dead_epochs + 1 if verdict.dead else 0
+        progress.dead_colour = verdict.dead
         counts = verdict.counts
         return EpochRecord(
             epoch=progress.epoch + 1,
@@ -207,10 +211,9 @@ class Trainer:
             return
         self._ranks.by_first(lambda: self._folder.update(progress, "stopped: dead masks"))
         record = progress.records[-1]
-        colour = "white" if record.false_negatives < record.lines else "black"
         raise TrainingError(
-            f"{self._folder.path}: after epoch {record.epoch} all validation masks are {colour}; the network "
-            f"learnt nothing at learning rate {record.learning_rate:.3g}; change "
+            f"{self._folder.path}: after epoch {record.epoch} all masks are {progress.dead_colour}; "
+            f"nothing was learnt at learning rate {record.learning_rate:.3g}; change "
             f"optimiser.{record.stage}_learning_rate, loss.iou_weight or seed, or allow more with "
             "validation.dead_after_epochs"
         )

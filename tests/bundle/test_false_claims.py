@@ -28,7 +28,7 @@ from tests.bundle.small_bundle import edit
         ),
         ({"background_size": 2048}, r"trunk.pos_embed is .*, the network needs \(1, \d+, 2048, 2048\)"),
         ({"mlp_dim": 8192}, r"mlp.layers.0.weight is .*, the network needs \(8192, \d+\)"),
-        ({"stages": [256, 256, 256, 256]}, r"\d blocks of the image encoder, the network has 1024"),
+        ({"stages": [2, 2, 4, 256]}, r"\d blocks of the image encoder, the network has 264"),
         ({"decoder_heads": 5}, "no network can be built of .*decoder_heads=5"),
     ],
 )
@@ -36,6 +36,20 @@ def test_a_network_that_its_weights_are_not_is_not_built(folder, change, message
     edit(folder, lambda m: m["networks"]["patch"].update(change))
     with pytest.raises(WeightsError, match=message):
         torch_backend(load_bundle(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"window_spec": [8, 512, 8, 4]}, r"window_spec\[1\]=512: larger than what that stage sees"),
+        ({"global_att_blocks": [0, 5, 7]}, r"global_att_blocks=\[0, 5, 7\]: one is in the first two stages"),
+    ],
+)
+def test_attention_over_more_than_networks_need_is_refused(folder, change, message):
+    """It costs hours and gigabytes for each view, and no weight tells."""
+    edit(folder, lambda m: m["networks"]["patch"].update(change))
+    with pytest.raises(BundleError, match=message):
+        load_bundle(folder)
 
 
 def test_weights_that_fit_in_part_do_not_make_a_large_network(folder):

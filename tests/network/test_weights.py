@@ -96,15 +96,32 @@ class Evil:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"no weights", pickle.dumps({"model": Evil()}, protocol=2), b"PK\x03\x04"],
-    ids=["empty", "text", "pickle", "zip"],
+    [b"", b"no weights", b"seed: 0\n", pickle.dumps({"model": Evil()}, protocol=2), b"PK\x03\x04"],
+    ids=["empty", "text", "yaml", "pickle", "zip"],
 )
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_other_files_are_refused_and_run_nothing(tmp_path, network, content, suffix):
     path = tmp_path / f"w{suffix}"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match=f"w{suffix}: no readable safetensors or checkpoint"):
+    with pytest.raises(WeightsError, match=f"w{suffix}: no readable safetensors or checkpoint") as raised:
         load_weights(network, path)
+    assert "weights_only" not in str(raised.value)  # torch advises to trust the file
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {1: torch.zeros(2)},
+        {"a": torch.zeros(2).to_sparse()},
+        {"a": torch.zeros(2, dtype=torch.complex64)},
+        {"a": torch.zeros(2, device="meta")},
+    ],
+    ids=["number", "sparse", "complex", "meta"],
+)
+def test_tensors_that_no_network_has_are_refused(tmp_path, network, content):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"w\.pt: (holds other things|no readable)"):
+        load_weights(network, tmp_path / "w.pt")
 
 
 def test_a_checkpoint_of_other_things(tmp_path, network):
