@@ -26,7 +26,7 @@ _SET = reached_steps((1,))
 REFERENCE_PX = 512
 """Limits on speckles are per square of this edge."""
 
-_MOST_SPECKLES = 1_000_000
+_MOST_SPECKLES = 10**9  # none is speckled
 _LARGEST_SPOT_PX = 1024
 """So many rows around a row of cells are in memory."""
 

@@ -87,6 +87,10 @@ class RunFolder:
             raise SettingsError(f"{self.path}: holds a run already; add --resume, or choose another folder")
         self._compare_recipe(recipe)
         known = self.read()
+        if not _has_facts(known):
+            raise SettingsError(
+                f"{self.path / RUN}: does not say its dataset and first weights; remove the folder"
+            )
         for name in ("dataset", "init"):
             # The paths may change, the contents may not.
             if known[name]["sha256"] != facts[name]["sha256"]:
@@ -105,7 +109,7 @@ class RunFolder:
             content = json.loads((self.path / RUN).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise SettingsError(f"{self.path / RUN}: cannot be read ({error}); remove the folder") from error
-        if not isinstance(content, dict) or content.get("schema") != SCHEMA or not _has_facts(content):
+        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise SettingsError(f"{self.path / RUN}: no run of schema {SCHEMA}; remove the folder")
         return content
 
