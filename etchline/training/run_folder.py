@@ -6,7 +6,7 @@ log.jsonl             one line for each epoch, see `EpochRecord`
 curves.svg            the log as a picture
 weights.safetensors   the best epoch's weights
 state.safetensors     the last checkpoint's whole state
-pixel.safetensors     the best weights before the Betti stage, until its first epoch is saved
+pixel.safetensors     the best weights before the Betti stage, which it begins with
 """
 
 import json

@@ -141,8 +141,6 @@ class Trainer:
             save_weights(self._network, self._folder.weights)
         self._folder.update(progress, "running", processes=self._ranks.count)
         save_state(self._folder.path, self._network, self._learner.optimiser, progress)
-        if progress.epoch > self._recipe.optimiser.pixel_epochs:
-            self._folder.pixel_weights.unlink(missing_ok=True)
 
     def _learn(self, progress: Progress) -> None:
         self._network.train()
@@ -212,8 +210,8 @@ class Trainer:
         self._ranks.by_first(lambda: self._folder.update(progress, "stopped: dead masks"))
         record = progress.records[-1]
         raise TrainingError(
-            f"{self._folder.path}: after epoch {record.epoch} all masks are {progress.dead_colour}; "
-            f"nothing was learnt at learning rate {record.learning_rate:.3g}; change "
+            f"{self._folder.path}: after epoch {record.epoch} all validation masks are "
+            f"{progress.dead_colour}; nothing was learnt at learning rate {record.learning_rate:.3g}; change "
             f"optimiser.{record.stage}_learning_rate, loss.iou_weight or seed, or allow more with "
             "validation.dead_after_epochs"
         )

@@ -34,7 +34,9 @@ TINY = Recipe.model_validate(
         "compute": {"device": "cpu", "checkpoint_steps": 2},
     }
 )
-FILES = {"recipe.yaml", "run.json", "log.jsonl", "curves.svg", "weights.safetensors", "state.safetensors"}
+FILES = {"recipe.yaml", "run.json", "log.jsonl", "curves.svg", "weights.safetensors", "state.safetensors"} | {
+    "pixel.safetensors"
+}
 
 
 class Log:
@@ -301,10 +303,10 @@ def test_dead_masks_stop_the_run(bars, tmp_path, monkeypatch):
         ),
     )
     recipe = TINY.changed("validation", dead_after_epochs=1)
-    with pytest.raises(TrainingError, match=r"patch: after epoch 1 all masks are black"):
+    with pytest.raises(TrainingError, match=r"patch: after epoch 1 all validation masks are black"):
         train(request(bars, tmp_path, recipe))
     assert json.loads((tmp_path / "patch/run.json").read_text())["status"] == "stopped: dead masks"
-    with pytest.raises(TrainingError, match="all masks are black"):
+    with pytest.raises(TrainingError, match="all validation masks are black"):
         train(request(bars, tmp_path, recipe, resume=True))
 
 
